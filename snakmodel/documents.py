@@ -1,0 +1,81 @@
+"""Text documents as Parquet: one file a source, columns `text`, `source`, `id` and whatever a stage measured.
+
+Rejected documents lie in `rejects/` beside the kept ones, with a `reason` column.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from snakmodel.config import BadInput
+from snakmodel.records import missing
+
+ROWS_PER_GROUP = 10_000  # documents held in memory at a time
+COLUMNS = [("text", pa.string()), ("source", pa.string()), ("id", pa.string())]
+
+
+class DocumentWriter:
+    """Writes documents to one Parquet file, beside first, renamed when the `with` block ends well.
+
+    extra: columns beyond text, source and id, as name -> Arrow type.
+    """
+
+    def __init__(self, path: Path, extra: dict[str, pa.DataType] | None = None) -> None:
+        self.path = path
+        self.temporary = path.with_name(f".{path.name}.tmp")
+        self.schema = pa.schema([*COLUMNS, *(extra or {}).items()])
+        self.rows: list[dict[str, Any]] = []
+        self.count = 0
+
+    def __enter__(self) -> "DocumentWriter":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.writer = pq.ParquetWriter(self.temporary, self.schema, compression="zstd")
+        return self
+
+    def write(self, document: dict[str, Any]) -> None:
+        self.rows.append(document)
+        self.count += 1
+        if len(self.rows) >= ROWS_PER_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.rows:
+            self.writer.write_table(pa.Table.from_pylist(self.rows, schema=self.schema))
+            self.rows = []
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            self.writer.close()
+        if kind is None:
+            self.temporary.replace(self.path)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def document_files(folder: Path) -> list[Path]:
+    """The Parquet files of a corpus folder, in order of their names (rejects not among them)."""
+    files = sorted(p for p in folder.glob("*.parquet") if not p.name.startswith("."))
+    if not files:
+        raise BadInput(missing(folder / "*.parquet"))
+    return files
+
+
+def read_documents(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Streams the documents of one Parquet file as dicts."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=columns):
+                yield from batch.to_pylist()
+    except FileNotFoundError:
+        raise BadInput(missing(path)) from None
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(f"{path}: not a whole Parquet file ({error}); delete it and run its stage again") from None

@@ -1,0 +1,91 @@
+"""Where each stage writes and the next one reads. Every hand-off is named here, once.
+
+Everything of one run lies beneath its `run_dir` (`out/tiny`, say):
+
+    corpus/{raw,in_language,unique}/*.parquet -> tokenizer/ -> shards/ -> checkpoints/step-00500/
+    -> models/step-00500/ + series.json -> instruct/VARIANT/step-00500/ + series.json
+    -> analysis/ -> records/ -> scores/ -> figures/ -> report/report.html
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One script of the pipeline: the recipe section it reads, and the folder it writes."""
+
+    section: str  # of the recipe
+    script: str  # as typed, from the repository's root
+    folder: str  # beneath run_dir; "" for tools that write no hand-off
+    per_step: bool = False  # writes one folder a step, each with its own record
+
+
+STAGES = (
+    Stage("tiny_data", "runs/tiny_data/write.py", "raw_data"),
+    Stage("read_sources", "pretrain/corpus/read_sources.py", "corpus/raw"),
+    Stage("filter_language", "pretrain/corpus/filter_language.py", "corpus/in_language"),
+    Stage("deduplicate", "pretrain/corpus/deduplicate.py", "corpus/unique"),
+    Stage("train_tokenizer", "pretrain/corpus/train_tokenizer.py", "tokenizer"),
+    Stage("make_shards", "pretrain/corpus/make_shards.py", "shards"),
+    Stage("pretrain", "pretrain/train.py", "checkpoints"),
+    Stage("export", "pretrain/export.py", "models", per_step=True),
+    Stage("instructions", "finetune/instructions.py", "instruct/data"),
+    Stage("finetune", "finetune/train.py", "instruct/adapters", per_step=True),
+    Stage("merge", "finetune/merge.py", "instruct", per_step=True),
+    Stage("weights", "analyze/weights.py", "analysis/weights", per_step=True),
+    Stage("embeddings", "analyze/embeddings.py", "analysis/embeddings", per_step=True),
+    Stage("samples", "analyze/samples.py", "analysis/samples"),
+    Stage("prompt", "analyze/prompt.py", ""),
+    Stage("builtin", "evaluate/builtin.py", "records/builtin", per_step=True),
+    Stage("collect", "evaluate/collect.py", "scores"),
+    Stage("check", "runs/tiny_data/check.py", "check"),
+    Stage("plot_training", "plot/training.py", "figures/training"),
+    Stage("plot_corpus", "plot/corpus.py", "figures/corpus"),
+    Stage("plot_scores", "plot/scores.py", "figures/scores"),
+    Stage("plot_divergence", "plot/divergence.py", "figures/divergence"),
+    Stage("report", "plot/report.py", "report"),
+)
+PRETRAINED = "pretrained"  # the name of the series that pretrain/ writes; tuned series bear their variant's name
+SECTIONS = tuple(stage.section for stage in STAGES)
+
+
+def stage_of(section: str) -> Stage:
+    """The stage that reads this section of the recipe."""
+    return next(stage for stage in STAGES if stage.section == section)
+
+
+def maker_of(folder: Path) -> str | None:
+    """The script that writes this folder (or a step folder within it), or None."""
+    for candidate in (folder, folder.parent, folder.parent.parent):
+        for stage in STAGES:
+            if stage.folder and candidate.as_posix().endswith("/" + stage.folder):
+                return stage.script
+    return None
+
+
+def step_name(step: int) -> str:
+    """Name of a step's folder: 500 -> "step-00500". Wider steps stay whole."""
+    return f"step-{step:05d}"
+
+
+def step_of(name: str) -> int | None:
+    """The step that a folder name stands for, or None: "step-00500" -> 500."""
+    match = re.fullmatch(r"step-(\d{5,})", name)
+    return int(match.group(1)) if match else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folders of one run."""
+
+    root: Path
+
+    def folder(self, section: str) -> Path:
+        """What the stage of this section writes."""
+        return self.root / stage_of(section).folder
+
+    def series(self, name: str) -> Path:
+        """The folder of a series: "pretrained", or the name of a tuned variant."""
+        return self.folder("export") if name == PRETRAINED else self.folder("merge") / name

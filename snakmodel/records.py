@@ -1,0 +1,209 @@
+"""Atomic writes, and the two records of every stage: `started.json` before its first output, `run.json` last.
+
+`started.json` holds the settings that shape the result and the hashes of the inputs' records; `run.json` means
+finished.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from snakmodel.config import BadInput, Command
+from snakmodel.paths import maker_of
+
+PACKAGES = ("torch", "transformers", "datasets", "peft", "accelerate", "sentencepiece", "numpy")
+
+
+@contextmanager
+def write_beside(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` and renames it when the block ends well; nothing half-written stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # the rename must not overtake the bytes
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically."""
+    with write_beside(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes JSON atomically; NaN and infinity are refused, since other readers would refuse them."""
+    write_text(path, json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Writes one JSON object a line, atomically."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON; a missing or broken file is one line that names the script that writes it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(missing(path)) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not JSON ({error}); delete it and run the stage that writes it again") from None
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Reads one JSON object a line."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise BadInput(missing(path)) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: a line is not JSON ({error})") from None
+
+
+def missing(path: Path) -> str:
+    """What to say when an earlier stage's file is not there."""
+    script = maker_of(path.parent)
+    return f"{path} not found" + (f": run {script} first" if script else "")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def identity(location: str | Path) -> str:
+    """What an input is: the hash of its record, of a model folder's config and file sizes, or a Hub id as it stands."""
+    folder = Path(location)
+    if (folder / "run.json").is_file():
+        return file_hash(folder / "run.json")
+    if (folder / "config.json").is_file():
+        sizes = sorted((p.name, p.stat().st_size) for p in folder.glob("*.safetensors"))
+        return hashlib.sha256((folder / "config.json").read_bytes() + repr(sizes).encode()).hexdigest()
+    if folder.is_file():
+        return file_hash(folder)
+    return str(location)
+
+
+def shaping(settings: Any) -> Any:
+    """The settings that shape a result: all but those marked `execution`, as plain JSON."""
+    if is_dataclass(settings):
+        return {f.name: shaping(getattr(settings, f.name)) for f in fields(settings) if not f.metadata.get("execution")}
+    if isinstance(settings, dict):
+        return {key: shaping(value) for key, value in settings.items()}
+    if isinstance(settings, list):
+        return [shaping(value) for value in settings]
+    return settings
+
+
+@dataclass
+class Work:
+    """A stage, or one step of it, under way."""
+
+    folder: Path
+    started: dict[str, Any]
+    clock: float
+
+    def finish(self, **facts: Any) -> dict[str, Any]:
+        """Writes `run.json`: from now on the output counts as finished."""
+        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        record = {
+            **self.started,
+            **facts,
+            "seconds": round(time.monotonic() - self.clock, 2),
+            "peak_memory_bytes": peak * (1 if sys.platform == "darwin" else 1024),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        write_json(self.folder / "run.json", record)
+        return record
+
+
+def begin(
+    command: Command[Any], folder: Path, inputs: dict[str, str | Path], *, quiet: bool = False, writes: bool = True
+) -> Work | None:
+    """Opens a stage's folder. None: it is finished (said so), or only `--check` was asked for.
+
+    inputs: name -> an earlier stage's folder (must hold `run.json`), a file, or a Hub id.
+    Output under other settings or inputs is refused with both values, unless `--overwrite`.
+    `writes=False`: a rank other than the first; looks, but writes nothing.
+    """
+    label = f"{command.section} {folder.name}" if folder.name.startswith("step-") else command.section
+    for path in inputs.values():
+        if isinstance(path, Path) and not path.is_file() and not (path / "run.json").is_file():
+            raise BadInput(missing(path / "run.json"))
+    shape = {
+        "section": command.section,
+        "settings": shaping(command.settings),
+        "inputs": {name: {"path": str(path), "hash": identity(path)} for name, path in inputs.items()},
+    }
+    if command.overwrite and writes and not command.check and folder.exists():
+        shutil.rmtree(folder)
+    if (folder / "started.json").is_file():
+        before = read_json(folder / "started.json")
+        difference = first_difference(before, shape)
+        if difference and not command.overwrite:
+            raise BadInput(f"{folder} was made with {difference}; add --overwrite to make it again, or change run_dir")
+        if (folder / "run.json").is_file() and not command.overwrite:
+            if not quiet:
+                print(f"{label}: done ({folder})", flush=True)
+            return None
+    if command.check:
+        print(f"{label}: ready ({folder})", flush=True)
+        return None
+    started = {**shape, "config": str(command.config), "commit": commit(), "versions": versions()}
+    if writes:
+        write_json(folder / "started.json", started)
+    return Work(folder, started, time.monotonic())
+
+
+def first_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """ "min_probability 0.6, now 0.7", or None where settings and inputs agree."""
+    old, new = before.get("settings", {}), now["settings"]
+    for key in [*new, *(k for k in old if k not in new)]:
+        if old.get(key) != new.get(key):
+            return f"{key} {old.get(key)!r}, now {new.get(key)!r}"
+    old, new = before.get("inputs", {}), now["inputs"]
+    for key in [*new, *(k for k in old if k not in new)]:
+        if old.get(key) != new.get(key):
+            path = (new.get(key) or old.get(key))["path"]
+            return f"another {key} ({path} has changed since)"
+    return None
+
+
+def commit() -> str:
+    """The repository's commit, with "+changes" where the tree differs; "unknown" outside git."""
+    root = Path(__file__).resolve().parent.parent
+    git = ["git", "-C", str(root)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+changes" if dirty else "")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and the packages that shape results."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,105 @@
+"""The series of checkpoints: `series.json` beside the step folders, one row a step, each naming its parent.
+
+    {"name": "tiny", "steps": [{"step": 0, "path": "../../tiny-base/models/step-00400", "tokens": 0, ...}, ...]}
+
+A path is relative to the folder of series.json, or a Hub id. Step 0 of a continued series refers to its parent's
+folder and is never copied.
+"""
+
+import json
+import os
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snakmodel.config import BadInput
+from snakmodel.records import missing, read_json, write_json
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One step of a series, or one model by itself."""
+
+    step: int
+    location: str  # a folder, or a Hub id
+    row: dict[str, Any]  # its row in series.json
+
+    @property
+    def is_local(self) -> bool:
+        return Path(self.location).is_dir()
+
+    @property
+    def source(self) -> Path | str:
+        """As an input of records.begin: the folder, or the Hub id."""
+        return Path(self.location) if (Path(self.location) / "run.json").is_file() else self.location
+
+
+def write_series(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    """Writes series.json; each row holds at least `step`, `location` and `parent`. Steps must be unique."""
+    steps = [row["step"] for row in rows]
+    assert len(set(steps)) == len(steps), f"duplicate steps: {steps}"
+    out = []
+    for row in sorted(rows, key=lambda row: row["step"]):
+        location = row["location"]
+        path = os.path.relpath(location, folder) if Path(location).is_dir() else location
+        out.append({**{k: v for k, v in row.items() if k != "location"}, "path": path})
+    write_json(folder / "series.json", {"name": name, "steps": out})
+
+
+def read_series(folder: Path) -> list[Checkpoint]:
+    """The checkpoints of a series, by step. Folders that have gone missing are an error."""
+    series = read_json(folder / "series.json")
+    checkpoints = []
+    for row in series["steps"]:
+        local = Path(os.path.normpath(folder / row["path"]))
+        if not local.is_dir() and row["path"].startswith("."):
+            raise BadInput(f"{folder}/series.json: step {row['step']} should be in {local}, which is not there")
+        location = str(local) if local.is_dir() else row["path"]
+        checkpoints.append(Checkpoint(row["step"], location, row))
+    return checkpoints
+
+
+def choose(checkpoints: list[Checkpoint], steps: str, where: str) -> list[Checkpoint]:
+    """The checkpoints that `steps` names: "all", "first", "last", "0,500,1000:12000:1000" (ends included)."""
+    have = {c.step: c for c in checkpoints}
+    if steps.strip() == "all":
+        return checkpoints
+    wanted: list[int] = []
+    for part in (p.strip() for p in steps.split(",")):
+        if part in ("first", "last"):
+            wanted.append(checkpoints[0 if part == "first" else -1].step)
+        elif match := re.fullmatch(r"(\d+):(\d+):([1-9]\d*)", part):
+            start, stop, stride = map(int, match.groups())
+            wanted.extend(range(start, stop + 1, stride))
+        elif part.isdigit():
+            wanted.append(int(part))
+        else:
+            raise BadInput(f"{where}: {part!r} is no step; give all, first, last, numbers or START:STOP:STRIDE")
+    for step in wanted:
+        if step not in have:
+            raise BadInput(f"{where}: no checkpoint of step {step}; the series has {', '.join(map(str, have))}")
+    return [have[step] for step in sorted(set(wanted))]
+
+
+def check_weights(folder: Path) -> None:
+    """Refuses a model folder whose safetensors files are missing or cut short, without reading the weights."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise BadInput(missing(folder / "model.safetensors"))
+    for path in files:
+        size = path.stat().st_size
+        try:
+            with path.open("rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                header = json.loads(file.read(length)) if length < size else None
+            assert header is not None
+            expected = 8 + length + max(t["data_offsets"][1] for n, t in header.items() if n != "__metadata__")
+        except (struct.error, json.JSONDecodeError, UnicodeDecodeError, AssertionError):
+            raise BadInput(f"{path}: truncated or not safetensors; delete {folder} and run its stage again") from None
+        if size != expected:
+            raise BadInput(
+                f"{path}: truncated: {size:,} bytes, its header says {expected:,}; "
+                f"delete {folder} and run its stage again"
+            )
