@@ -10,45 +10,22 @@ A recipe may say `extends: other.yaml`; its own keys win, section by section and
 import argparse
 import difflib
 import errno
-import math
 import os
 import sys
-import types
 import typing
 from collections.abc import Callable
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Generic, TypeVar, get_args
 
 import yaml
 
 from snakmodel.paths import SECTIONS, Run
+from snakmodel.settings import BadInput, CommandLineText, convert, knob, nearest, to_dataclass
 
 S = TypeVar("S")
+__all__ = ["BadInput", "Command", "knob", "read_command", "run_script", "to_dataclass"]  # what scripts need, from one door
 TOP_KEYS = ("extends", "run_dir", "base_run")
-
-
-class BadInput(ValueError):
-    """Something the user gave is wrong. Shown as one line; exit status 2."""
-
-
-def knob(
-    default: Any = MISSING,
-    help: str = "",
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    execution: bool = False,
-) -> Any:
-    """A setting: its default (none: the recipe must give it), what it is with its unit, and its range.
-
-    `execution` marks what cannot change the result (workers, logging): a changed value never invalidates output.
-    """
-    metadata = {"help": help, "low": low, "high": high, "above": above, "execution": execution}
-    if isinstance(default, list | dict):
-        return field(default_factory=lambda: type(default)(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -138,7 +115,8 @@ def merge_into(base: dict[str, Any], new: dict[str, Any], origins: dict[str, str
     """Puts `new` into `base`, mapping by mapping, noting where each dotted key comes from."""
     for key, value in new.items():
         origins[f"{prefix}{key}"] = file
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
+        if isinstance(value, dict):
+            base[key] = dict(base[key]) if isinstance(base.get(key), dict) else {}
             merge_into(base[key], value, origins, file, f"{prefix}{key}.")
         else:
             base[key] = value
@@ -147,10 +125,6 @@ def merge_into(base: dict[str, Any], new: dict[str, Any], origins: dict[str, str
 def apply_override(recipe: dict[str, Any], origins: dict[str, str], section: str, override: str) -> None:
     """Applies one `key=value` or `section.key=value` of the command line."""
     dotted, _, text = override.partition("=")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
     keys = dotted.split(".")
     if keys[0] not in TOP_KEYS + SECTIONS or (len(keys) == 1 and keys[0] not in TOP_KEYS):
         keys = [section, *keys]
@@ -159,7 +133,7 @@ def apply_override(recipe: dict[str, Any], origins: dict[str, str], section: str
         if not isinstance(target.get(key), dict):
             target[key] = {}
         target = target[key]
-    target[keys[-1]] = value
+    target[keys[-1]] = CommandLineText(text)
     origins[".".join(keys)] = "command line"
 
 
@@ -171,111 +145,8 @@ def fill_in(value: Any, names: dict[str, str]) -> Any:
         return [fill_in(item, names) for item in value]
     if isinstance(value, str):
         for name, text in names.items():
-            value = value.replace("{" + name + "}", text)
+            value = type(value)(value.replace("{" + name + "}", text))  # stays CommandLineText
     return value
-
-
-def to_dataclass(values: Any, cls: type[S], where: list[str], origins: dict[str, str]) -> S:
-    """A mapping as a typed dataclass. `where` is [file, section, key, ...], for the messages."""
-    dotted = ".".join(where[1:])
-    if not isinstance(values, dict):
-        raise BadInput(f"{where[0]}: {dotted} should hold settings, got {values!r}")
-    known: dict[str, Field[Any]] = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(cls)
-    for key in values:
-        if key not in known:
-            file = origins.get(f"{dotted}.{key}", where[0])
-            raise BadInput(f"{file}: {dotted}.{key} is not a setting; {nearest(str(key), tuple(known))}")
-    result = {}
-    for name, f in known.items():
-        if name not in values:
-            if f.default is MISSING and f.default_factory is MISSING:
-                raise BadInput(f"{where[0]}: {dotted}.{name} is missing: {f.metadata.get('help', '')}")
-            continue
-        file = origins.get(f"{dotted}.{name}", where[0])
-        result[name] = convert(values[name], hints[name], f"{file}: {dotted}.{name}", origins)
-        check_range(result[name], f.metadata, f"{file}: {dotted}.{name}")
-    return cls(**result)
-
-
-def convert(value: Any, annotation: Any, where: str, origins: dict[str, str] | None = None) -> Any:
-    """`value` as the annotated type; `where` opens the message when it cannot be.
-
-    YAML 1.1 reads 15e-6 as text and an unquoted `no` as false: numbers are converted, `no` is refused.
-    """
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if annotation is Any:
-        return value
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        (inner,) = [a for a in arguments if a is not type(None)]
-        return convert(value, inner, where, origins)
-    if origin is Literal:
-        if value not in arguments:
-            raise BadInput(f"{where} should be one of {', '.join(map(str, arguments))}, got {value!r}")
-        return value
-    if origin is list:
-        if isinstance(value, str):  # from the command line: steps=a,b
-            value = [part.strip() for part in value.split(",")]
-        if not isinstance(value, list):
-            raise BadInput(f"{where} should be a list, got {value!r}")
-        return [convert(item, arguments[0], f"{where}[{i}]", origins) for i, item in enumerate(value)]
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise BadInput(f"{where} should be a mapping, got {value!r}")
-        return {
-            convert(key, arguments[0], f"{where} (a name)"): convert(item, arguments[1], f"{where}.{key}", origins)
-            for key, item in value.items()
-        }
-    if is_dataclass(annotation):
-        file, _, dotted = where.partition(": ")
-        return to_dataclass(value, annotation, [file, dotted], origins or {})  # type: ignore[arg-type]
-    return convert_scalar(value, annotation, where)
-
-
-def convert_scalar(value: Any, annotation: type, where: str) -> Any:
-    """A bool, int, float or str."""
-    wrong = BadInput(f"{where} should be {annotation.__name__}, got {value!r}")
-    if annotation is bool or isinstance(value, bool):
-        if annotation is not type(value):
-            raise BadInput(f"{wrong}" + ("; quote it" if annotation is str else ""))
-        return value
-    if annotation is str:
-        if isinstance(value, int | float):
-            raise BadInput(f"{wrong}; quote it")
-        if not isinstance(value, str):
-            raise wrong
-        return value
-    if isinstance(value, str):
-        try:
-            value = float(value.replace("_", ""))
-        except ValueError:
-            raise wrong from None
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise wrong
-    if annotation is int and value != int(value):
-        raise wrong
-    return annotation(value)
-
-
-def check_range(value: Any, metadata: Any, where: str) -> None:
-    """Refuses a number out of its knob's range."""
-    for number in value if isinstance(value, list) else [value]:
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            continue
-        if metadata.get("low") is not None and number < metadata["low"]:
-            raise BadInput(f"{where} should be at least {metadata['low']}, got {number}")
-        if metadata.get("high") is not None and number > metadata["high"]:
-            raise BadInput(f"{where} should be at most {metadata['high']}, got {number}")
-        if metadata.get("above") is not None and number <= metadata["above"]:
-            raise BadInput(f"{where} should be above {metadata['above']}, got {number}")
-
-
-def nearest(word: str, choices: tuple[str, ...]) -> str:
-    """ "did you mean ...?" or, where nothing is near, all choices."""
-    near = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(choices)}"
 
 
 def describe(cls: type, section: str, doc: str, values: dict[str, Any] | None) -> str:
@@ -311,9 +182,19 @@ def run_script(main: Callable[[], None]) -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+    except Exception as error:
+        if (reason := out_of_space(error)) is None:
             raise
-        name = f" {error.filename}" if error.filename else ""
-        print(f"error: cannot write{name}: {error.strerror}; then the same command continues", file=sys.stderr)
+        print(f"error: {reason}; make room (or permit it), then the same command continues", file=sys.stderr)
         sys.exit(2)
+
+
+def out_of_space(error: BaseException | None) -> str | None:
+    """What the disk refused, where that is why something failed; libraries bury it in their own exceptions."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            return f"cannot write {error.filename or ''}: {error.strerror}"
+        if "No space left on device" in str(error):
+            return "cannot write: No space left on device"
+        error = error.__cause__ or error.__context__
+    return None

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from snakmodel.config import BadInput
 from snakmodel.records import missing
 
-ROWS_PER_GROUP = 10_000  # documents held in memory at a time
+ROWS_PER_GROUP = 10_000  # documents held in memory at a time, or fewer where they are long:
+CHARACTERS_PER_GROUP = 50_000_000
 COLUMNS = [("text", pa.string()), ("source", pa.string()), ("id", pa.string())]
 
 
@@ -30,6 +31,7 @@ class DocumentWriter:
         self.schema = pa.schema([*COLUMNS, *(extra or {}).items()])
         self.rows: list[dict[str, Any]] = []
         self.count = 0
+        self.characters = 0  # in self.rows
 
     def __enter__(self) -> "DocumentWriter":
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,13 +41,14 @@ class DocumentWriter:
     def write(self, document: dict[str, Any]) -> None:
         self.rows.append(document)
         self.count += 1
-        if len(self.rows) >= ROWS_PER_GROUP:
+        self.characters += len(document["text"])
+        if len(self.rows) >= ROWS_PER_GROUP or self.characters >= CHARACTERS_PER_GROUP:
             self.flush()
 
     def flush(self) -> None:
         if self.rows:
             self.writer.write_table(pa.Table.from_pylist(self.rows, schema=self.schema))
-            self.rows = []
+            self.rows, self.characters = [], 0
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -73,8 +76,9 @@ def read_documents(path: Path, columns: list[str] | None = None) -> Iterator[dic
     """Streams the documents of one Parquet file as dicts."""
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=columns):
-                yield from batch.to_pylist()
+            for group in range(file.num_row_groups):  # one by one: a batch would reach over several
+                for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, row_groups=[group], columns=columns):
+                    yield from batch.to_pylist()
     except FileNotFoundError:
         raise BadInput(missing(path)) from None
     except (pa.ArrowException, OSError) as error:

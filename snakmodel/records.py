@@ -135,13 +135,19 @@ class Work:
 
 
 def begin(
-    command: Command[Any], folder: Path, inputs: dict[str, str | Path], *, quiet: bool = False, writes: bool = True
+    command: Command[Any],
+    folder: Path,
+    inputs: dict[str, str | Path],
+    *,
+    writes: bool = True,
+    derived: bool = False,
 ) -> Work | None:
     """Opens a stage's folder. None: it is finished (said so), or only `--check` was asked for.
 
     inputs: name -> an earlier stage's folder (must hold `run.json`), a file, or a Hub id.
     Output under other settings or inputs is refused with both values, unless `--overwrite`.
     `writes=False`: a rank other than the first; looks, but writes nothing.
+    `derived=True`: cheap to make again (a table, a figure), so a difference throws the folder away without asking.
     """
     label = f"{command.section} {folder.name}" if folder.name.startswith("step-") else command.section
     for path in inputs.values():
@@ -157,10 +163,12 @@ def begin(
     if (folder / "started.json").is_file():
         before = read_json(folder / "started.json")
         difference = first_difference(before, shape)
-        if difference and not command.overwrite:
+        if difference and derived and writes and not command.check:
+            shutil.rmtree(folder)
+        elif difference and not derived and not command.overwrite:
             raise BadInput(f"{folder} was made with {difference}; add --overwrite to make it again, or change run_dir")
-        if (folder / "run.json").is_file() and not command.overwrite:
-            if not quiet:
+        elif not difference and (folder / "run.json").is_file() and not command.overwrite:
+            if writes:
                 print(f"{label}: done ({folder})", flush=True)
             return None
     if command.check:

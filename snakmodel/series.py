@@ -83,6 +83,22 @@ def choose(checkpoints: list[Checkpoint], steps: str, where: str) -> list[Checkp
     return [have[step] for step in sorted(set(wanted))]
 
 
+def resolve_model(location: str) -> str:
+    """A run's folder as the location of its last export; a model's folder or a Hub id stays as it is."""
+    folder = Path(location)
+    if (folder / "config.json").is_file():
+        check_weights(folder)
+        return location
+    if (folder / "models/series.json").is_file():
+        last = read_series(folder / "models")[-1]
+        if last.is_local:
+            check_weights(Path(last.location))
+        return last.location
+    if folder.is_absolute() or location.startswith(".") or (location.count("/") and Path(folder.parts[0]).is_dir()):
+        raise BadInput(missing(folder / "models/series.json"))
+    return location
+
+
 def check_weights(folder: Path) -> None:
     """Refuses a model folder whose safetensors files are missing or cut short, without reading the weights."""
     files = sorted(folder.glob("*.safetensors"))

@@ -1,0 +1,11 @@
+# The image that the 7B run uses.  docker build -t snakmodel . && docker run --gpus all -v $PWD/out:/snakmodel/out -it snakmodel
+FROM nvidia/cuda:13.0.0-devel-ubuntu24.04
+RUN apt-get update && apt-get install -y --no-install-recommends git make python3 python3-venv g++ ninja-build \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /snakmodel
+COPY requirements.txt pyproject.toml ./
+COPY snakmodel snakmodel
+RUN python3 -m venv .venv && .venv/bin/pip install --no-cache-dir -r requirements.txt && touch .venv/.installed
+ENV PATH=/snakmodel/.venv/bin:$PATH
+COPY . .
+CMD ["bash"]

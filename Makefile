@@ -1,0 +1,39 @@
+# make demo: the whole experiment in miniature.  make test: everything that must hold.  Both install what they need.
+RUN ?= out/tiny
+RECIPE ?= configs/tiny.yaml
+PYTHON ?= python3
+VENV = .venv
+INSTALLED = $(VENV)/.installed
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: demo test check figures bench status clean
+
+demo: $(INSTALLED)
+	bash runs/tiny.sh $(RECIPE)
+	@echo "look at $(RUN)/report/report.html"
+
+test: $(INSTALLED)
+	pytest
+
+check: $(INSTALLED)
+	ruff format --check .
+	ruff check .
+	mypy
+
+figures: $(INSTALLED)
+	for name in training corpus scores divergence; do python plot/$$name.py --config $(RECIPE) || exit; done
+
+bench: $(INSTALLED)
+	python benchmarks/train_loop.py
+
+status: $(INSTALLED)
+	@python -m snakmodel.status $(RUN)
+
+clean:
+	rm -rf out/tiny out/tiny-base
+
+$(INSTALLED): requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -r requirements.txt
+	touch $@

@@ -1,0 +1,1 @@
+"""What the built-in scorer is made of: task files and metrics. Imports neither torch nor transformers."""

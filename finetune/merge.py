@@ -1,0 +1,116 @@
+"""Merge each adapter into its base, check that the merged model says what the adapter said, and write the tuned series.
+
+python finetune/merge.py --config configs/tiny.yaml
+"""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from snakmodel.config import BadInput, knob, read_command, run_script
+from snakmodel.paths import PRETRAINED, step_name, step_of
+from snakmodel.records import begin, missing
+from snakmodel.series import Checkpoint, read_series, write_series
+
+
+@dataclass
+class Settings:
+    variant: str = knob(help="the tuned series to merge; finetune.variant")
+    dtype: Literal["float32", "bfloat16", "float16"] = knob("float32", "of the merged weights; merging is in float32")
+    tolerance: float = knob(1e-3, "largest logit difference of merge and adapter, in standard deviations", above=0)
+
+
+def main() -> None:
+    command = read_command(Settings, "merge", __doc__)
+    s, run = command.settings, command.run
+    adapters = run.folder("finetune") / s.variant
+    folders = {step_of(p.parent.name): p.parent for p in sorted(adapters.glob("step-*/run.json"))}
+    if not folders:
+        raise BadInput(missing(adapters / "step-*/run.json"))
+    bases = {checkpoint.step: checkpoint for checkpoint in read_series(run.series(PRETRAINED))}
+    rows = []
+    for step, adapter in folders.items():
+        assert step is not None
+        folder, base = run.series(s.variant) / step_name(step), bases[step]
+        rows.append({"step": step, "location": folder, "tokens": base.row["tokens"], "parent": base.location})
+        work = begin(
+            command, folder, {"model": base.source, "adapter": adapter, "instructions": run.folder("instructions")}
+        )
+        if work is None:
+            continue
+        facts = merge(base, adapter, folder, run.folder("instructions") / "train.parquet", s)
+        print(
+            f"merge {step_name(step)}: logits differ from the adapter's by {facts['adapter_difference']:.1e}, "
+            f"from the base's by {facts['base_difference']:.2f} standard deviations",
+            flush=True,
+        )
+        work.finish(**facts)
+    if not command.check:
+        write_series(run.series(s.variant), f"{run.root.name} {s.variant}", rows)
+
+
+def merge(base: Checkpoint, adapter: Path, folder: Path, data: Path, s: Settings) -> dict[str, Any]:
+    """Writes the merged model of one step. Refuses a merge unlike its adapter, and one like its base."""
+    import torch  # late: a finished stage says so at once
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    from snakmodel.prompts import CHAT_TEMPLATE
+
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # about its own next version
+    tokenizer = AutoTokenizer.from_pretrained(base.location)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    questions = check_questions(data, tokenizer)
+    model = AutoModelForCausalLM.from_pretrained(base.location, dtype=torch.float32).eval()
+    logits_base = logits(model, questions)
+    tuned = PeftModel.from_pretrained(model, adapter).eval()
+    logits_adapter = logits(tuned, questions)
+    merged = tuned.merge_and_unload()
+    facts = compare(logits_base, logits_adapter, logits(merged, questions), s.tolerance, str(folder))
+    merged.to(getattr(torch, s.dtype)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    written = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return {**facts, "written_difference": difference(logits(written, questions), logits_adapter)}
+
+
+def check_questions(data: Path, tokenizer: Any) -> list[list[int]]:
+    """Token ids of the first questions, by which models are compared."""
+    from itertools import islice
+
+    from snakmodel.documents import read_documents
+    from snakmodel.prompts import chat_ids
+
+    return [chat_ids(tokenizer, row["text"])[:256] for row in islice(read_documents(data), 8)]
+
+
+def logits(model: Any, questions: list[list[int]]) -> Any:
+    """Logits of every position of every question, one under the other: [positions, vocabulary], float32."""
+    import torch
+
+    with torch.no_grad():
+        return torch.cat([model(input_ids=torch.tensor([ids])).logits[0].float() for ids in questions])
+
+
+def difference(one: Any, other: Any) -> float:
+    """Largest absolute difference, in standard deviations of `other`."""
+    return float((one - other).abs().max() / other.std())
+
+
+def compare(base: Any, adapter: Any, merged: Any, tolerance: float, name: str) -> dict[str, float]:
+    """Holds the merged model's logits against the adapter's and the base's."""
+    facts = {"adapter_difference": difference(merged, adapter), "base_difference": difference(merged, base)}
+    if not facts["adapter_difference"] <= tolerance:
+        raise BadInput(
+            f"{name}: merged logits are {facts['adapter_difference']:.3g} standard deviations from the adapter's, "
+            f"more than merge.tolerance {tolerance}: not written"
+        )
+    if facts["base_difference"] == 0:
+        raise BadInput(f"{name}: the merged model equals its base: the adapter is empty; tune it again")
+    return facts
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,157 @@
+"""Tune chosen steps of the series on the instructions, by LoRA. Writes one adapter a step.
+
+python finetune/train.py --config configs/tiny.yaml [finetune.steps=0,200] [finetune.rank=64 finetune.variant=all-r64]
+
+LoRA: Hu et al. 2021. An interrupted step resumes from its last saved state.
+"""
+
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from snakmodel.config import BadInput, Command, knob, read_command, run_script
+from snakmodel.paths import PRETRAINED, step_name
+from snakmodel.records import begin
+from snakmodel.series import Checkpoint, check_weights, choose, read_series
+
+ALL_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"]  # SnakModel's
+
+
+@dataclass
+class Settings:
+    variant: str = knob(help="name of this set of tuning settings, and of the tuned series")
+    steps: str = knob("all", "of the pre-trained series: all, first, last, 0,500,1000:12000:1000", execution=True)
+    targets: list[str] = knob(["all"], "names of the matrices that get an adapter, or all (SnakModel's eight)")
+    rank: int = knob(128, "of the adapters", low=1)
+    alpha: float = knob(16, "scale of the adapters: alpha / rank", above=0)
+    dropout: float = knob(0.05, "on the adapters' input", low=0, high=1)
+    learning_rate: float = knob(2e-4, "constant, as in the paper", above=0)
+    gradient_clip: float = knob(0.3, "global norm", above=0)
+    weight_decay: float = knob(0.001, "AdamW", low=0)
+    epochs: float = knob(1.0, "passes over the instructions", above=0)
+    micro_batch: int = knob(1, "examples at a time", low=1)
+    accumulation: int = knob(64, "micro-batches per optimiser step", low=1)
+    sequence_length: int = knob(4096, "tokens; longer examples are dropped and counted", low=8)
+    loss_on: Literal["answer", "all"] = knob("answer", "tokens that carry the loss; the paper trained on all")
+    precision: Literal["float32", "bfloat16"] = knob("float32", "of the frozen base and the computation")
+    seed: int = knob(42, "adapter weights, dropout, order of the examples", low=0)
+    save_every: int = knob(500, "optimiser steps between resumable states", low=1, execution=True)
+    log_every: int = knob(10, "optimiser steps between printed lines", low=1, execution=True)
+
+
+def main() -> None:
+    command = read_command(Settings, "finetune", __doc__)
+    s, run = command.settings, command.run
+    if Path(s.variant).name != s.variant or s.variant in (PRETRAINED, "data", "adapters"):
+        raise BadInput(
+            f"{command.config}: finetune.variant {s.variant!r} cannot be a folder's name; try all-r{s.rank}-chat"
+        )
+    data = run.folder("instructions")
+    series = read_series(run.series(PRETRAINED))
+    for checkpoint in choose(series, s.steps, f"{command.config}: finetune.steps"):
+        folder = run.folder("finetune") / s.variant / step_name(checkpoint.step)
+        work = begin(command, folder, {"model": checkpoint.source, "instructions": data})
+        if work is None:
+            continue
+        work.finish(**tune(checkpoint, data / "train.parquet", folder, command))
+
+
+def tune(checkpoint: Checkpoint, data: Path, folder: Path, command: Command[Settings]) -> dict[str, Any]:
+    """Trains the adapter of one step and writes it to `folder`. Returns the facts for its record."""
+    import torch  # late: a finished stage says so at once
+    from datasets import Dataset
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
+    from transformers.utils import logging
+
+    from snakmodel.prompts import CHAT_TEMPLATE
+
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # about its own next version
+    s = command.settings
+    if checkpoint.is_local:
+        check_weights(Path(checkpoint.location))
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.location)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    examples, dropped = tokenise(data, tokenizer, s)
+    show_example(examples[0], tokenizer, step_name(checkpoint.step))
+
+    torch.manual_seed(s.seed)
+    base = AutoModelForCausalLM.from_pretrained(checkpoint.location, dtype=getattr(torch, s.precision))
+    targets = ALL_TARGETS if s.targets == ["all"] else s.targets
+    try:
+        lora = LoraConfig(r=s.rank, lora_alpha=s.alpha, lora_dropout=s.dropout, target_modules=targets)  # type: ignore[arg-type]
+        model = get_peft_model(base, lora)
+    except ValueError as error:
+        raise BadInput(f"{command.config}: finetune.targets {targets}: {str(error).splitlines()[0]}") from None
+    arguments = TrainingArguments(
+        output_dir=str(folder / "trainer"),
+        learning_rate=s.learning_rate,
+        lr_scheduler_type="constant",
+        max_grad_norm=s.gradient_clip,
+        weight_decay=s.weight_decay,
+        num_train_epochs=s.epochs,
+        per_device_train_batch_size=s.micro_batch,
+        gradient_accumulation_steps=s.accumulation,
+        bf16=s.precision == "bfloat16",
+        seed=s.seed,
+        save_steps=s.save_every,
+        save_total_limit=1,
+        logging_steps=s.log_every,
+        disable_tqdm=True,
+        report_to=[],
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    collator = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=-100)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # masked in attention and loss; saved nowhere
+    trainer = Trainer(model, arguments, collator, train_dataset=Dataset.from_list(examples))
+    result = trainer.train(resume_from_checkpoint=last_state(folder / "trainer"))
+    model.save_pretrained(str(folder), save_embedding_layers=False)  # an adapter on lm_head is no reason to copy it
+    shutil.rmtree(folder / "trainer", ignore_errors=True)
+    print(f"finetune {step_name(checkpoint.step)}: loss {result.training_loss:.3f}", flush=True)
+    return {"examples": len(examples), "dropped": dropped, "loss": result.training_loss, "step": checkpoint.step}
+
+
+def tokenise(data: Path, tokenizer: Any, s: Settings) -> tuple[list[dict[str, list[int]]], dict[str, int]]:
+    """Instructions as input_ids and labels, with the counts of those dropped by reason."""
+    from snakmodel.documents import read_documents
+    from snakmodel.prompts import answer_labels, chat_ids
+
+    examples, dropped = [], {"longer than sequence_length": 0}
+    for row in read_documents(data):
+        prompt, whole = chat_ids(tokenizer, row["text"]), chat_ids(tokenizer, row["text"], row["answer"])
+        labels = answer_labels(prompt, whole) if s.loss_on == "answer" else whole
+        assert whole.count(tokenizer.bos_token_id) == 1 and whole[0] == tokenizer.bos_token_id
+        assert whole[-1] == tokenizer.eos_token_id, "the model must learn to stop"
+        if len(whole) > s.sequence_length:
+            dropped["longer than sequence_length"] += 1
+        else:
+            examples.append({"input_ids": whole, "attention_mask": [1] * len(whole), "labels": labels})
+    if not examples:
+        raise BadInput(f"{data}: no instruction fits sequence_length {s.sequence_length}")
+    return examples, dropped
+
+
+def show_example(example: dict[str, list[int]], tokenizer: Any, name: str) -> None:
+    """Prints one example with what carries the loss between marks, so that a wrong mask is seen at once."""
+    learnt = [i for i, label in zip(example["input_ids"], example["labels"], strict=True) if label != -100]
+    given = example["input_ids"][: len(example["input_ids"]) - len(learnt)]
+    print(f"finetune {name}: {tokenizer.decode(given)} >>>{tokenizer.decode(learnt)}<<<", flush=True)
+
+
+def last_state(folder: Path) -> str | None:
+    """The newest whole state of the Trainer, which writes trainer_state.json last; cut-off ones are removed."""
+    states = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    for state in states:
+        if not (state / "trainer_state.json").is_file():
+            shutil.rmtree(state)
+    whole = [state for state in states if state.is_dir()]
+    return str(whole[-1]) if whole else None
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,184 @@
+"""Train a model on token shards: from scratch, or continued from another model. Writes a series of checkpoints.
+
+python pretrain/train.py --config configs/tiny.yaml --check        # settings and inputs, without torch
+torchrun --nproc-per-node 2 pretrain/train.py --config configs/tiny.yaml
+
+The same command resumes after an interruption, bit for bit on the same number of ranks.
+Exit status of --check: 0 there is something to do, 3 finished (no need to start torchrun), 2 bad input.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pretrain.schedule import count_windows, cut_windows, learning_rate, window_numbers
+from snakmodel.config import BadInput, knob, read_command, run_script
+from snakmodel.paths import step_name
+from snakmodel.records import begin, read_jsonl, write_jsonl
+from snakmodel.series import resolve_model
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from snakmodel.shards import ShardReader
+
+
+@dataclass
+class Settings:
+    tokenizer: str = knob(help="tokenizer folder or Hub id; its special tokens go into the exported models")
+    init_from: str | None = knob(None, "run folder (its last export), model folder or Hub id; none: from scratch")
+    architecture: dict[str, Any] | None = knob(None, "transformers config of a model from scratch, with model_type")
+    sequence_length: int = knob(4096, "tokens", low=2)
+    global_batch: int = knob(512, "sequences per optimiser step, over all ranks", low=1)
+    micro_batch: int = knob(1, "sequences per rank at a time", low=1, execution=True)
+    steps: int = knob(12_500, "optimiser steps", low=1)
+    learning_rate: float = knob(1.5e-5, "peak", above=0)
+    minimum_learning_rate: float = knob(5e-8, "at the last step", low=0)
+    warmup_steps: int = knob(1_250, "optimiser steps of linear warm-up", low=0)
+    gradient_clip: float = knob(1.0, "global norm", above=0)
+    weight_decay: float = knob(0.1, "AdamW, matrices only", low=0)
+    beta1: float = knob(0.9, "AdamW", low=0, high=1)
+    beta2: float = knob(0.95, "AdamW", low=0, high=1)
+    epsilon: float = knob(1e-8, "AdamW", above=0)
+    precision: Literal["float32", "bfloat16"] = knob("float32", "of the computation; master weights are float32")
+    activation_checkpointing: bool = knob(False, "recompute activations to save memory", execution=True)
+    seed: int = knob(8446, "order of the data, initial weights", low=0)
+    save_every: int = knob(500, "optimiser steps between checkpoints; the last step is saved too", low=1)
+    keep_resumable: int = knob(2, "newest checkpoints that keep their optimiser state", low=1, execution=True)
+    validate_every: int = knob(100, "optimiser steps; 0: never", low=0)
+    validation_windows: int = knob(64, "sequences of held-out text, over all ranks", low=1)
+    log_every: int = knob(10, "optimiser steps between printed lines", low=1, execution=True)
+    verify_shards: bool = knob(True, "compare the shards' checksums first (about a second a GB)", execution=True)
+
+
+def main() -> None:
+    command = read_command(Settings, "pretrain", __doc__)
+    s, folder, shards = command.settings, command.run.folder("pretrain"), command.run.folder("make_shards")
+    if (s.init_from is None) == (s.architecture is None):
+        raise BadInput(f"{command.config}: pretrain needs exactly one of init_from and architecture")
+    parent = resolve_model(s.init_from) if s.init_from else None
+    rank = int(os.environ.get("RANK", 0))
+    work = begin(command, folder, {"shards": shards, **({"parent": parent} if parent else {})}, writes=rank == 0)
+    if work is None:
+        raise SystemExit(3 if command.check and (folder / "run.json").is_file() else 0)
+
+    import torch  # late: a finished or faulty run says so at once
+    import torch.distributed as dist
+
+    from pretrain.checkpoints import check_files, newest_resumable, save
+    from pretrain.engine_fsdp import FsdpEngine, start_ranks
+    from pretrain.models import build_model
+    from snakmodel.shards import ShardReader
+
+    rank, ranks, device = start_ranks()
+    local_batch = share_of_batch(s.global_batch, s.micro_batch, ranks)
+    train, validation = (ShardReader(shards / n, s.verify_shards and rank == 0) for n in ("train", "validation"))
+    windows = enough_windows(train, s.sequence_length)
+    model = build_model(s.architecture, parent, s.tokenizer, s.seed)
+    if rank == 0:
+        model.config.save_pretrained(folder / "config")
+    engine = FsdpEngine(
+        model,
+        device,
+        bfloat16=s.precision == "bfloat16",
+        activation_checkpointing=s.activation_checkpointing,
+        betas=(s.beta1, s.beta2),
+        epsilon=s.epsilon,
+        weight_decay=s.weight_decay,
+        gradient_clip=s.gradient_clip,
+    )
+    done = newest_resumable(folder)
+    if done:
+        check_files(folder / step_name(done))
+        engine.load(folder / step_name(done))
+    say(rank, f"{engine.describe()}; {train.facts['tokens']:,} tokens; from step {done} of {s.steps}")
+    log = [row for row in read_jsonl(folder / "log.jsonl") if row["step"] <= done] if done else []
+    probe = probe_tokens(validation)
+    held_out = held_out_windows(validation, s, rank, ranks)
+    if not done and parent is None:
+        save(engine, folder, 0, 0, probe, keep=None)
+
+    for step in range(done + 1, s.steps + 1):
+        clock = time.perf_counter()
+        rate = learning_rate(step, s.steps, s.warmup_steps, s.learning_rate, s.minimum_learning_rate)
+        numbers = window_numbers(step, s.global_batch, windows, s.seed)[rank * local_batch :][:local_batch]
+        batch_BT = torch.from_numpy(cut_windows(train.tokens, numbers, s.sequence_length))
+        torch.manual_seed(s.seed + 1_000_003 * step + rank)  # whatever is random in a step repeats on resuming
+        loss, norm = engine.step(batch_BT, s.micro_batch, rate)
+        row: dict[str, Any] = {
+            "step": step,
+            "loss": engine.average(loss),
+            "learning_rate": rate,
+            "gradient_norm": float(norm),
+            "tokens": step * s.global_batch * s.sequence_length,
+            "seconds": time.perf_counter() - clock,
+        }
+        row["tokens_per_second"] = s.global_batch * s.sequence_length / row["seconds"]
+        if held_out is not None and s.validate_every and (step % s.validate_every == 0 or step == s.steps):
+            row["validation_loss"] = engine.validation_loss(torch.from_numpy(held_out), s.micro_batch)
+        log.append(row)
+        if step % s.log_every == 0 or step == s.steps:
+            say(rank, log_line(row, s.steps))
+        if step % s.save_every == 0 or step == s.steps:
+            if rank == 0:
+                write_jsonl(folder / "log.jsonl", log)
+            save(engine, folder, step, row["tokens"], probe, s.keep_resumable)
+
+    dist.barrier()
+    if rank == 0:
+        work.finish(steps=s.steps, tokens=log[-1]["tokens"], ranks=ranks, device=device.type, loss=log[-1]["loss"])
+    dist.destroy_process_group()
+
+
+def share_of_batch(global_batch: int, micro_batch: int, ranks: int) -> int:
+    """Sequences per rank and step; the global batch never depends on the number of ranks."""
+    if global_batch % (micro_batch * ranks):
+        fitting = [m for m in range(micro_batch, 0, -1) if global_batch % (m * ranks) == 0]
+        cure = f"try micro_batch={fitting[0]}" if fitting else f"no micro_batch fits {ranks} ranks: change one of them"
+        raise BadInput(
+            f"global_batch {global_batch} is no multiple of micro_batch {micro_batch} x {ranks} ranks; {cure}"
+        )
+    return global_batch // ranks
+
+
+def enough_windows(shard: "ShardReader", length: int) -> int:
+    """How many windows the training shard holds; refuses none."""
+    windows = count_windows(shard.facts["tokens"], length)
+    if windows == 0:
+        raise BadInput(
+            f"{shard.prefix}.bin holds {shard.facts['tokens']:,} tokens, fewer than one sequence of {length}"
+        )
+    return windows
+
+
+def probe_tokens(validation: "ShardReader") -> "np.ndarray | None":
+    """Two pieces of held-out text, [2, up to 64], whose logits go with every checkpoint for the export to match."""
+    length = min(64, (len(validation.tokens) - 1) // 2)
+    return cut_windows(validation.tokens, range(2), length)[:, :length] if length > 0 else None
+
+
+def held_out_windows(validation: "ShardReader", s: Settings, rank: int, ranks: int) -> "np.ndarray | None":
+    """This rank's windows of held-out text, or None where there are fewer windows than ranks."""
+    count = min(s.validation_windows, count_windows(len(validation.tokens), s.sequence_length)) // ranks
+    numbers = range(rank * count, (rank + 1) * count)
+    return cut_windows(validation.tokens, numbers, s.sequence_length) if count else None
+
+
+def log_line(row: dict[str, Any], steps: int) -> str:
+    """One step as a line."""
+    validation = f" | validation {row['validation_loss']:.3f}" if "validation_loss" in row else ""
+    return (
+        f"step {row['step']:5d}/{steps} | loss {row['loss']:.3f} | lr {row['learning_rate']:.2e} | "
+        f"grad {row['gradient_norm']:.2f} | {row['tokens_per_second']:,.0f} tok/s{validation}"
+    )
+
+
+def say(rank: int, text: str) -> None:
+    """Prints on the first rank."""
+    if rank == 0:
+        print(text, flush=True)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=snakmodel-7b
+#SBATCH --nodes=1
+#SBATCH --gpus-per-node=4
+#SBATCH --cpus-per-task=32
+#SBATCH --mem=512G
+#SBATCH --time=14-00:00:00
+#
+# SnakModel-7B: Llama-2-7B continued on 13.6 B Danish words, 12,500 steps, tuned at 15 of them. One node, four GPUs.
+#
+#   bash runs/snakmodel-7b.sh        or        sbatch runs/snakmodel-7b.sh
+#
+# Type it again after an interruption and it continues. Not run in full by us; runs/tiny.sh is the same in miniature.
+set -euo pipefail
+cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"
+RECIPE=${1:-configs/snakmodel-7b.yaml}
+export TOKENIZERS_PARALLELISM=false
+
+# The base model is Llama-2-7B from the Hub; its licence must be accepted there, and HF_TOKEN set.
+
+# The corpus: sources to shards. Not there yet: download.py; put the raw files where configs/sources.yaml says.
+# Not there yet: quality filters, decontamination.
+python pretrain/corpus/read_sources.py --config "$RECIPE"
+python pretrain/corpus/filter_language.py --config "$RECIPE"
+python pretrain/corpus/deduplicate.py --config "$RECIPE"
+python pretrain/corpus/make_shards.py --config "$RECIPE"
+
+# Continual pre-training: a series of checkpoints, each exported. Not there yet: preflight, DeepSpeed engine.
+bash runs/pretrain.sh "$RECIPE" "${RANKS:-4}"
+python pretrain/export.py --config "$RECIPE"
+
+# Instruction tuning of chosen steps. Not there yet: packing, several GPUs, preference tuning, releases.
+python finetune/instructions.py --config "$RECIPE"
+python finetune/train.py --config "$RECIPE"
+python finetune/merge.py --config "$RECIPE"
+
+# Analysis of every step. Not there yet: leakage, forgetting, audit.
+python analyze/weights.py --config "$RECIPE"
+python analyze/embeddings.py --config "$RECIPE"
+python analyze/samples.py --config "$RECIPE"
+
+# Scores of every step. Not there yet: ScandEval's eight data sets (evaluate/scandeval_all.py).
+python evaluate/builtin.py --config "$RECIPE"
+python evaluate/collect.py --config "$RECIPE"
+
+# Figures and report
+python plot/training.py --config "$RECIPE"
+python plot/corpus.py --config "$RECIPE"
+python plot/scores.py --config "$RECIPE"
+python plot/divergence.py --config "$RECIPE"
+python plot/report.py --config "$RECIPE"

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# The SnakModel experiment in miniature, on two CPU cores: the commands of runs/snakmodel-7b.sh, in the same order.
+#
+#   bash runs/tiny.sh [RECIPE [BASE_RECIPE]]
+#
+# Type it again after an interruption and it continues; when everything is done it says so.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+RECIPE=${1:-configs/tiny.yaml}
+BASE=${2:-configs/tiny-base.yaml}
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} # of the stages that run as one process
+export TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 DS_ACCELERATOR=cpu # nothing here comes from the Hub
+
+# The base model: raw data of the miniature, an English corpus, a tokenizer, a small Llama from scratch
+python runs/tiny_data/write.py --config "$BASE"
+python pretrain/corpus/read_sources.py --config "$BASE"
+python pretrain/corpus/filter_language.py --config "$BASE"
+python pretrain/corpus/deduplicate.py --config "$BASE"
+python pretrain/corpus/train_tokenizer.py --config "$BASE"
+python pretrain/corpus/make_shards.py --config "$BASE"
+bash runs/pretrain.sh "$BASE" "${RANKS:-2}"
+python pretrain/export.py --config "$BASE"
+
+# The corpus: sources to shards
+python pretrain/corpus/read_sources.py --config "$RECIPE"
+python pretrain/corpus/filter_language.py --config "$RECIPE"
+python pretrain/corpus/deduplicate.py --config "$RECIPE"
+python pretrain/corpus/make_shards.py --config "$RECIPE"
+
+# Continual pre-training: a series of checkpoints, each exported
+bash runs/pretrain.sh "$RECIPE" "${RANKS:-2}"
+python pretrain/export.py --config "$RECIPE"
+
+# Instruction tuning of chosen steps
+python finetune/instructions.py --config "$RECIPE"
+python finetune/train.py --config "$RECIPE"
+python finetune/merge.py --config "$RECIPE"
+
+# Analysis of every step
+python analyze/weights.py --config "$RECIPE"
+python analyze/embeddings.py --config "$RECIPE"
+python analyze/samples.py --config "$RECIPE"
+
+# Scores of every step
+python evaluate/builtin.py --config "$RECIPE"
+python evaluate/collect.py --config "$RECIPE"
+
+# Figures, the miniature's own bars, and the report, which shows both
+python plot/training.py --config "$RECIPE"
+python plot/corpus.py --config "$RECIPE"
+python plot/scores.py --config "$RECIPE"
+python plot/divergence.py --config "$RECIPE"
+bars=0
+python runs/tiny_data/check.py --config "$RECIPE" || bars=$?
+python plot/report.py --config "$RECIPE"
+exit "$bars"

@@ -1,0 +1,154 @@
+"""Typed settings: a mapping from YAML becomes a dataclass whose fields say their type, range and meaning."""
+
+import difflib
+import math
+import types
+import typing
+from dataclasses import MISSING, Field, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+
+S = TypeVar("S")
+
+
+class CommandLineText(str):
+    """A value as typed on the command line: text for a setting that is text, YAML for any other."""
+
+
+class BadInput(ValueError):
+    """Something the user gave is wrong. Shown as one line; exit status 2."""
+
+
+def knob(
+    default: Any = MISSING,
+    help: str = "",
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    execution: bool = False,
+) -> Any:
+    """A setting: its default (none: the recipe must give it), what it is with its unit, and its range.
+
+    `execution` marks what cannot change the result (workers, logging): a changed value never invalidates output.
+    """
+    metadata = {"help": help, "low": low, "high": high, "above": above, "execution": execution}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def to_dataclass(values: Any, cls: type[S], where: list[str], origins: dict[str, str]) -> S:
+    """A mapping as a typed dataclass. `where` is [file, section, key, ...], for the messages."""
+    dotted = ".".join(where[1:])
+    if not isinstance(values, dict):
+        raise BadInput(f"{where[0]}: {dotted} should hold settings, got {values!r}")
+    known: dict[str, Field[Any]] = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in known:
+            file = origins.get(f"{dotted}.{key}", where[0])
+            raise BadInput(f"{file}: {dotted}.{key} is not a setting; {nearest(str(key), tuple(known))}")
+    result = {}
+    for name, f in known.items():
+        if name not in values:
+            if f.default is MISSING and f.default_factory is MISSING:
+                raise BadInput(f"{where[0]}: {dotted}.{name} is missing: {f.metadata.get('help', '')}")
+            continue
+        file = origins.get(f"{dotted}.{name}", where[0])
+        result[name] = convert(values[name], hints[name], f"{file}: {dotted}.{name}", origins)
+        check_range(result[name], f.metadata, f"{file}: {dotted}.{name}")
+    return cls(**result)
+
+
+def convert(value: Any, annotation: Any, where: str, origins: dict[str, str] | None = None) -> Any:
+    """`value` as the annotated type; `where` opens the message when it cannot be.
+
+    YAML 1.1 reads 15e-6 as text and an unquoted `no` as false: numbers are converted, `no` is refused.
+    """
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if isinstance(value, CommandLineText) and str not in (annotation, *arguments):
+        value = parse(value)
+    if annotation is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        if value in (None, "null") and type(None) in arguments:
+            return None
+        (inner,) = [a for a in arguments if a is not type(None)]
+        return convert(value, inner, where, origins)
+    if origin is Literal:
+        if value not in arguments:
+            raise BadInput(f"{where} should be one of {', '.join(map(str, arguments))}, got {value!r}")
+        return value
+    if origin is list:
+        if isinstance(value, CommandLineText):  # series=a,b or series=[a, b]
+            value = parse(value) if value.startswith("[") else [part.strip() for part in value.split(",")]
+        if not isinstance(value, list):
+            raise BadInput(f"{where} should be a list, got {value!r}")
+        return [convert(item, arguments[0], f"{where}[{i}]", origins) for i, item in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise BadInput(f"{where} should be a mapping, got {value!r}")
+        return {
+            convert(key, arguments[0], f"{where} (a name)"): convert(item, arguments[1], f"{where}.{key}", origins)
+            for key, item in value.items()
+        }
+    if is_dataclass(annotation):
+        file, _, dotted = where.partition(": ")
+        return to_dataclass(value, annotation, [file, dotted], origins or {})  # type: ignore[arg-type]
+    return convert_scalar(value, annotation, where)
+
+
+def parse(text: CommandLineText) -> Any:
+    """What was typed, as YAML."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return str(text)
+
+
+def convert_scalar(value: Any, annotation: type, where: str) -> Any:
+    """A bool, int, float or str."""
+    wrong = BadInput(f"{where} should be {annotation.__name__}, got {value!r}")
+    if annotation is bool or isinstance(value, bool):
+        if annotation is not type(value):
+            raise BadInput(f"{wrong}" + ("; quote it" if annotation is str else ""))
+        return value
+    if annotation is str:
+        if isinstance(value, int | float):
+            if where.startswith("command line: "):  # step=50: the shell takes quotes away
+                return str(value)
+            raise BadInput(f"{wrong}; quote it")
+        if not isinstance(value, str):
+            raise wrong
+        return str(value)
+    if isinstance(value, str):
+        try:
+            value = float(value.replace("_", ""))
+        except ValueError:
+            raise wrong from None
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise wrong
+    if annotation is int and value != int(value):
+        raise wrong
+    return annotation(value)
+
+
+def check_range(value: Any, metadata: Any, where: str) -> None:
+    """Refuses a number out of its knob's range."""
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue
+        if metadata.get("low") is not None and number < metadata["low"]:
+            raise BadInput(f"{where} should be at least {metadata['low']}, got {number}")
+        if metadata.get("high") is not None and number > metadata["high"]:
+            raise BadInput(f"{where} should be at most {metadata['high']}, got {number}")
+        if metadata.get("above") is not None and number <= metadata["above"]:
+            raise BadInput(f"{where} should be above {metadata['above']}, got {number}")
+
+
+def nearest(word: str, choices: tuple[str, ...]) -> str:
+    """ "did you mean ...?" or, where nothing is near, all choices."""
+    near = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(choices)}"
