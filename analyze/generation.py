@@ -49,7 +49,9 @@ def longest_prompt(model: Any, sampling: Sampling) -> int:
     """How many tokens a prompt may have if the answer is to fit into the model's positions too."""
     positions = model.config.max_position_embeddings
     if sampling.new_tokens >= positions:
-        raise BadInput(f"new_tokens {sampling.new_tokens} leaves no room for a prompt: the model has {positions} positions")
+        raise BadInput(
+            f"new_tokens {sampling.new_tokens} leaves no room for a prompt: the model has {positions} positions"
+        )
     return positions - sampling.new_tokens
 
 
@@ -57,7 +59,6 @@ def answer(model: Any, tokenizer: Any, ids: list[int], sampling: Sampling, strea
     """The model's continuation of these tokens, without special tokens; a TextStreamer shows it as it comes."""
     import torch
 
-    torch.manual_seed(sampling.seed)
     # top_k 0: the library would otherwise cut at 50 tokens without being asked
     drawn = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     ids_BT = torch.tensor([ids], device=model.device)

@@ -60,8 +60,8 @@ def read_figures(run: Run, wanted: list[Stage]) -> tables.Section:
     for stage in wanted:
         if not stage.section.startswith("plot_"):
             continue
-        images = run.folder(stage.section).glob("*.png")
-        images = sorted(images, key=lambda path: (not path.stem.endswith(PRETRAINED), path.stem))
+        found = run.folder(stage.section).glob("*.png")
+        images = sorted(found, key=lambda path: (not path.stem.endswith(PRETRAINED), path.stem))
         for path in images:
             alternative = path.with_suffix(".txt").read_text(encoding="utf-8")
             png = path.read_bytes()

@@ -18,7 +18,7 @@ CORPUS = {  # section -> what its column of drops is called
     "make_shards": "Dropped from shards",
 }
 FACTS = {"kept": "Documents kept", "words": "Words", "tokens": "Tokens", "validation_documents": "Held out"}
-NUMBER = re.compile(r"–|-?[\d.,e+-]+( \[.*\])?( GB| s| min .*| h .*)?")
+NUMBER = re.compile(r"–|-?[\d,.e+ :-]+( \[.*\])?( GB| s| min .*| h .*)?")  # times and dates too
 TOKENS = 20  # most changed tokens that a table lists
 
 Row = dict[str, Any]
@@ -152,7 +152,7 @@ def key_results(rows: list[Row], language: str) -> Section:
         ends = [(curve[0], curve[-1]) for curve in curves.values()]
         held_out = [held_out_sentence(*pair, language) for pair in ends if pair[0]["metric"] == HELD_OUT]
         tasks = [task_sentence(*pair) for pair in ends if pair[0]["metric"] != HELD_OUT]
-        section.sentences[f"Series {series}"] = held_out + tasks
+        section.sentences[f"Series {series}, with 95% intervals"] = held_out + tasks
     if not section.sentences:
         section.not_run = [stage_of("collect").script]
     return section
@@ -160,15 +160,15 @@ def key_results(rows: list[Row], language: str) -> Section:
 
 def held_out_sentence(first: Row, last: Row, language: str) -> str:
     """How bits per byte of a language's text went; of any language but the one trained on, a rise is forgetting."""
-    name = LANGUAGES.get(last["language"], last["language"])
+    name = f"Bits per byte of held-out {LANGUAGES.get(last['language'], last['language'])} text"
     if first["step"] == last["step"]:
-        return f"Held-out {name} text: {score(last)} bits per byte at step {number(last['step'])}."
+        return f"{name}: {score(last)} at step {number(last['step'])}."
     change = 100 * (last["value"] / first["value"] - 1)
     verdict = "fell" if change < 0 else "rose"
     why = " (forgetting)" if change > 0 and last["language"] != language else ""
     return (
-        f"Held-out {name} text {verdict} by {abs(change):.1f}%{why}, from {score(first)} bits per byte "
-        f"at step {number(first['step'])} to {score(last)} at step {number(last['step'])}."
+        f"{name} {verdict} by {abs(change):.1f}%{why}, from {score(first)} at step {number(first['step'])} "
+        f"to {score(last)} at step {number(last['step'])}."
     )
 
 
@@ -185,6 +185,12 @@ def task_sentence(first: Row, last: Row) -> str:
     return f"{text}; {verdict} chance ({number(last['chance'], 1)})."
 
 
+def column_name(row: Row) -> str:
+    """ "Senti (macro F1)", "Danish (bits per byte)"."""
+    held_out = LANGUAGES.get(row["language"], row["language"]) if row["metric"] == HELD_OUT else None
+    return f"{held_out or task_name(row['dataset'])[0]} ({metric_name(row)})"
+
+
 def metric_name(row: Row) -> str:
     """ "macro F1"."""
     return METRICS.get(row["metric"], row["metric"].replace("_", " "))
@@ -194,7 +200,7 @@ def score_tables(rows: list[Row]) -> Section:
     """Steps down, data sets across, a table a series."""
     section = Section("Scores")
     for series, mine in by_series(primary(rows)).items():
-        heads = {row["dataset"]: f"{task_name(row['dataset'])[0]} ({metric_name(row)})" for row in mine}
+        heads = {row["dataset"]: column_name(row) for row in mine}
         tasks = {row["dataset"] for row in mine if row["metric"] != HELD_OUT}
         order = [d for d in heads if d not in tasks] + list(task_places(tasks))
         lines: dict[int, dict[str, str]] = {}
@@ -209,7 +215,7 @@ def score_tables(rows: list[Row]) -> Section:
 
 
 def checks(data: Row | None) -> Section:
-    """Every check with its value and bound."""
+    """Every check with its value and bound, and any further list of facts as a table of its own."""
     if data is None:
         return Section("Checks", not_run=[stage_of("check").script])
     rows = [
@@ -223,7 +229,17 @@ def checks(data: Row | None) -> Section:
         for check in data["checks"]
     ]
     head = ["Check", "Result", "Value", "Bound", "What is checked"]
-    return Section("Checks", tables=[Table("Checks of the run", head, rows)])
+    tables = [Table("Checks of the run", head, rows)]
+    for name, facts in data.items():
+        if name != "checks" and facts:  # a table of its own: what was planted, say, and how much of it was found
+            lines = [[cell(value) for value in fact.values()] for fact in facts]
+            tables.append(Table(heading(name), [heading(key) for key in facts[0]], lines))
+    return Section("Checks", tables=tables)
+
+
+def heading(name: str) -> str:
+    """ "planted_noise" -> "Planted noise"."""
+    return name.replace("_", " ").capitalize()
 
 
 def cell(value: Any) -> str:

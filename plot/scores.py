@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HELD_OUT = "bits_per_byte"
-LABEL_HEIGHT = 6  # of a chance level's name, in points of score
+LABEL_HEIGHT = 5  # of a chance level's name, in points of score
 
 
 @dataclass
@@ -41,25 +41,20 @@ def chance_levels(rows: list[dict[str, Any]]) -> dict[float, list[str]]:
 
 
 def draw_chance(panel: "Axes", levels: dict[float, list[str]]) -> None:
-    """A dotted line at each level, named in the right margin; names that would collide share a block."""
-    blocks: list[list[float]] = []
-    for level in levels:
+    """A dotted line at each level, named in the right margin; names that would collide are pushed up."""
+    place = -float(LABEL_HEIGHT)
+    for level, tasks in levels.items():
         panel.axhline(level, color=style.GREY, linestyle=":", linewidth=1)
-        if blocks and level - blocks[-1][-1] < LABEL_HEIGHT:
-            blocks[-1].append(level)
-        else:
-            blocks.append([level])
-    for block in blocks:
-        text = "\n".join(f"chance {level:g}: {', '.join(levels[level])}" for level in reversed(block))
-        middle = (block[0] + block[-1]) / 2
-        panel.text(1.01, middle, text, transform=panel.get_yaxis_transform(), va="center", fontsize=6, color=style.GREY)
+        place = max(level, place + LABEL_HEIGHT)
+        text = f"chance {level:g}: {', '.join(tasks)}"
+        panel.text(1.01, place, text, transform=panel.get_yaxis_transform(), va="center", fontsize=6, color=style.GREY)
 
 
 def draw_tasks(series: str, rows: list[dict[str, Any]], folder: Path) -> None:
     """One line a task with its 95% band, and dotted lines at the chance levels."""
     metrics = {row["dataset"]: style.METRICS.get(row["metric"], row["metric"]) for row in rows}
     curves, levels = curves_of(rows, "dataset"), chance_levels(rows)
-    figure, axes = style.new_figure(style.PAGE, 3.3)
+    figure, axes = style.new_figure(style.PAGE, 2.9 + 0.14 * -(-len(curves) // 2))
     panel = axes[0, 0]
     spoken = {}
     for dataset, place in style.task_places(set(curves)).items():

@@ -17,6 +17,7 @@ COLUMN, PAGE = 3.03, 6.3  # inches: one column and the full text width of an ACL
 # Paul Tol's "muted" scheme, safe for colour-blind readers; the markers tell the curves apart in grey print.
 COLOURS = ("#332288", "#CC6677", "#117733", "#DDAA33", "#44AA99", "#882255", "#88CCEE", "#999933", "#AA4499")
 MARKERS = "osD^vPX<>"
+MOST_MARKERS = 15  # on a curve; a denser one has markers at some of its points only
 GREY = "#666666"
 STYLE: Any = {
     "font.size": 8,
@@ -112,15 +113,14 @@ def draw_curve(axes: "Axes", points: list[Point], *, label: str, hollow: bool = 
     """A line with its band; a single point is a marker with an error bar. Hollow curves are dashed."""
     if hollow:
         options |= {"linestyle": "--", "markerfacecolor": "white"}
-    x = [p.x for p in points]
-    lows, highs = ([p.value if end is None else end for p, end in zip(points, ends, strict=True)]
-                   for ends in ([p.low for p in points], [p.high for p in points]))  # fmt: skip
+    x, y = [p.x for p in points], [p.value for p in points]
+    lows = [p.value if p.low is None else p.low for p in points]
+    highs = [p.value if p.high is None else p.high for p in points]
     if len(points) == 1:
-        (point,) = points
-        error = [[point.value - lows[0]], [highs[0] - point.value]]
-        axes.errorbar(x, [point.value], yerr=error, label=label, capsize=2, **(options | {"linestyle": "none"}))
+        error = [[y[0] - lows[0]], [highs[0] - y[0]]]
+        axes.errorbar(x, y, yerr=error, label=label, capsize=2, **(options | {"linestyle": "none"}))
         return
-    axes.plot(x, [p.value for p in points], label=label, **options)
+    axes.plot(x, y, label=label, markevery=-(-len(points) // MOST_MARKERS), **options)
     axes.fill_between(x, lows, highs, color=options["color"], alpha=0.15, linewidth=0)
 
 
@@ -129,7 +129,7 @@ def label_steps(axes: "Axes", tokens_per_step: float | None = None, last_step: f
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     axes.set_xlabel("Pre-training steps")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     if not tokens_per_step or not last_step:
         return

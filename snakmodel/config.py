@@ -24,7 +24,7 @@ from snakmodel.paths import SECTIONS, Run
 from snakmodel.settings import BadInput, CommandLineText, convert, knob, nearest, to_dataclass
 
 S = TypeVar("S")
-__all__ = ["BadInput", "Command", "knob", "read_command", "run_script", "to_dataclass"]  # what scripts need, from one door
+__all__ = ["BadInput", "Command", "knob", "read_command", "run_script", "to_dataclass"]  # a script's one door
 TOP_KEYS = ("extends", "run_dir", "base_run")
 
 

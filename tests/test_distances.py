@@ -14,7 +14,6 @@ from analyze.distances import (
     relative_frobenius_change,
     singular_subspace_angles,
     subspace_angle,
-    top_singular_vectors,
 )
 
 SHAPES = {"tall": (60, 20), "square": (40, 40), "wide": (20, 60)}
@@ -71,15 +70,6 @@ def test_turned_singular_vectors_are_found_on_the_side_where_they_turned(shape, 
     assert singular_subspace_angles(a, b, 4) == pytest.approx((degrees, 0), abs=1e-4)
     assert singular_subspace_angles(a.T, b.T, 4) == pytest.approx((0, degrees), abs=1e-4)
     assert singular_subspace_angles(a, -3 * b, 4) == pytest.approx((degrees, 0), abs=1e-4)
-
-
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_top_singular_vectors_span_what_a_full_decomposition_finds(shape):
-    a = np.random.default_rng(7).standard_normal(shape)
-    left, _, right = np.linalg.svd(a)
-    found_left, found_right = top_singular_vectors(a, 5)
-    np.testing.assert_allclose(found_left @ found_left.T, left[:, :5] @ left[:, :5].T, atol=1e-9)
-    np.testing.assert_allclose(found_right @ found_right.T, right[:5].T @ right[:5], atol=1e-9)
 
 
 def test_differences_and_cosine_of_known_matrices():

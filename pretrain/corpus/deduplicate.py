@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from snakmodel.config import read_command, run_script
 from snakmodel.records import begin
+from snakmodel.settings import BadInput, knob
 
 if TYPE_CHECKING:
     from pretrain.corpus.minhash import Positions

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from snakmodel.config import read_command, run_script
 from snakmodel.records import begin
+from snakmodel.settings import BadInput, knob, nearest
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier

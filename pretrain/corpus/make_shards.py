@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from snakmodel.config import read_command, run_script
 from snakmodel.paths import maker_of
 from snakmodel.records import begin, file_hash, missing
+from snakmodel.settings import BadInput, knob
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

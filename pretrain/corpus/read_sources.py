@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from snakmodel.config import load_yaml, read_command, run_script
 from snakmodel.records import begin
+from snakmodel.settings import BadInput, knob, nearest, to_dataclass
 
 
 @dataclass

@@ -6,6 +6,7 @@ sizes that a file claims are not believed, and what is too long is skipped as it
 """
 
 import bz2
+import errno
 import gzip
 import json
 import lzma
@@ -49,11 +50,9 @@ def read_units(path: Path, reader: Reader, division: Division, text_column: str,
             yield (excerpt(text), reason) if reason else check_text(text.strip(), max_characters)
     except EOFError:
         raise BadInput(f"{path}: cut short: the compressed data ends too early; fetch the file again") from None
-    except (ParseError, MalformedXML) as error:
-        raise BadInput(f"{path}: not a whole MediaWiki export: {error}") from None
     except (zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's fault, not the file's
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # the disk's fault, not the file's; EINVAL: a zip that points before its beginning
         raise BadInput(f"{path}: damaged, or not a {reader} file: {error}") from None
 
 
@@ -119,22 +118,30 @@ def convokit(path: Path) -> Iterator[Unit]:
 
 def wikipedia(path: Path) -> Iterator[Unit]:
     """A MediaWiki export (.xml.bz2): an article's latest text without its markup."""
-    with bz2.open(path) as file:
-        source = BoundedFile(file)
-        dump = mwxml.Dump.from_file(source)
-        names = {namespace.name for namespace in dump.site_info.namespaces or [] if namespace.id != 0}
-        hidden = ALWAYS_HIDDEN | {name.lower() for name in names if name}
-        for page in dump.pages:
-            wikitext = ""
-            for revision in page:
-                wikitext = revision.text or ""
-            source.allowance = LONGEST_LINE
-            if page.namespace != 0:
-                yield wikitext, "not an article"
-            elif page.redirect is not None:
-                yield wikitext, "redirect"
-            else:
-                yield strip_markup(wikitext, hidden)
+    for page, wikitext, hidden in read_pages(path):
+        if page.namespace != 0:
+            yield wikitext, "not an article"
+        elif page.redirect is not None:
+            yield wikitext, "redirect"
+        else:
+            yield strip_markup(wikitext, hidden)
+
+
+def read_pages(path: Path) -> Iterator[tuple[mwxml.Page, str, set[str]]]:
+    """Each page, its latest wikitext, and the lower-case names of the namespaces whose links show no words."""
+    try:
+        with bz2.open(path) as file:
+            source = BoundedFile(file)
+            dump = mwxml.Dump.from_file(source)
+            hidden = ALWAYS_HIDDEN | {n.name.lower() for n in dump.site_info.namespaces or [] if n.id and n.name}
+            for page in dump.pages:
+                wikitext = ""
+                for revision in page:
+                    wikitext = revision.text or ""
+                source.allowance = LONGEST_LINE
+                yield page, wikitext, hidden
+    except (ParseError, MalformedXML, AssertionError, TypeError, ValueError) as error:  # what mwxml makes of bad XML
+        raise BadInput(f"{path}: not a whole MediaWiki export: {str(error)[:80] or type(error).__name__}") from None
 
 
 class BoundedFile:

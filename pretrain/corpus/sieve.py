@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from snakmodel.settings import BadInput
 from snakmodel.documents import DocumentWriter
 from snakmodel.records import read_json, write_json
+from snakmodel.settings import BadInput
 
 Document = dict[str, Any]
 PROGRESS_EVERY = 1_000_000  # documents

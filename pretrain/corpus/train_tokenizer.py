@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from snakmodel.config import read_command, run_script
 from snakmodel.records import begin, read_json, write_beside, write_json
+from snakmodel.settings import BadInput, knob
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor

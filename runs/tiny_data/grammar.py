@@ -1,31 +1,60 @@
-"""Templates with slots: the small part of grammar that all languages of the miniature's data share."""
+"""Templates with slots: the grammar that all languages of the miniature's data share. Its words lie in YAML files.
+
+A table is text: "one; two; three". In a template {word} takes an entry of that table, which may have slots itself,
+and {form:kind} a noun phrase of that kind in that form.
+"""
 
 import random
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-Tables = dict[str, list[str]]
+from snakmodel.config import load_yaml
+
 SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")
+NUMBERS = {
+    "n": [str(number) for number in range(11, 90)],
+    "day": [str(day) for day in range(1, 29)],
+    "year": [str(year) for year in range(1890, 2020)],
+}
+
+
+@dataclass(frozen=True)
+class Grammar:
+    tables: dict[str, list[str]]
+    phrase: Callable[[random.Random, str, str], str]  # a noun phrase of a form and kind
+
+    def text(self, rng: random.Random, template: str, **given: str) -> str:
+        """A template with its slots filled; `given` are the words that the caller decides."""
+
+        def fill(match: re.Match[str]) -> str:
+            word, kind = match.groups()
+            if kind:
+                return self.phrase(rng, word, kind)
+            return given[word] if word in given else self.text(rng, rng.choice(self.tables[word]), **given)
+
+        return SLOT.sub(fill, template)
+
+    def prose(self, rng: random.Random, table: str, low: int, high: int, **given: str) -> list[str]:
+        """Between `low` and `high` clauses of a table, none of the same template twice."""
+        return [self.text(rng, template, **given) for template in rng.sample(self.tables[table], rng.randint(low, high))]
+
+
+def read_words(name: str) -> dict[str, Any]:
+    """The tables of NAME.yaml."""
+    return load_yaml(Path(__file__).with_name(f"{name}.yaml"))
 
 
 def split(table: str) -> list[str]:
-    """The entries of a table written as "one; two; three", over as many lines as it takes."""
-    return [" ".join(entry.split()) for entry in table.split(";") if entry.strip()]
+    """The entries of a table."""
+    return [entry.strip() for entry in table.split(";")]
 
 
-def fill(
-    rng: random.Random, template: str, tables: Tables, phrase: Callable[[random.Random, str, str], str] | None = None
-) -> str:
-    """Fills every slot: {name} takes a random entry of that table, filled in turn; {form:kind} asks `phrase`."""
-
-    def one(match: re.Match[str]) -> str:
-        name, kind = match.groups()
-        if kind is None:
-            return fill(rng, rng.choice(tables[name]), tables, phrase)
-        assert phrase is not None, f"{template}: no phrases here"
-        return phrase(rng, name, kind)
-
-    return SLOT.sub(one, template)
+def split_all(tables: dict[str, str]) -> dict[str, list[str]]:
+    """The entries of tables; a name may stand for several: "shop place"."""
+    return {name: split(table) for names, table in tables.items() for name in names.split()}
 
 
 def sentence(text: str) -> str:
