@@ -59,6 +59,7 @@ def answer(model: Any, tokenizer: Any, ids: list[int], sampling: Sampling, strea
     """The model's continuation of these tokens, without special tokens; a TextStreamer shows it as it comes."""
     import torch
 
+    torch.manual_seed(sampling.seed)
     # top_k 0: the library would otherwise cut at 50 tokens without being asked
     drawn = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     ids_BT = torch.tensor([ids], device=model.device)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from plot import report_tables as tables
+from plot.report_parts import Figure, Section
 from snakmodel.config import read_command, read_recipe, run_script
 from snakmodel.paths import PRETRAINED, STAGES, Run, Stage
 from snakmodel.records import begin, read_json, write_text
@@ -54,9 +55,9 @@ def read_records(run: Run, files: list[Path]) -> tables.Records:
     return records
 
 
-def read_figures(run: Run, wanted: list[Stage]) -> tables.Section:
+def read_figures(run: Run, wanted: list[Stage]) -> Section:
     """Every figure with its text alternative, in the order of the stages."""
-    section = tables.Section("Figures")
+    section = Section("Figures")
     for stage in wanted:
         if not stage.section.startswith("plot_"):
             continue
@@ -67,7 +68,7 @@ def read_figures(run: Run, wanted: list[Stage]) -> tables.Section:
             png = path.read_bytes()
             width, height = struct.unpack(">II", png[16:24])  # of the PNG's header
             size = (round(SCALE * width), round(SCALE * height))
-            section.figures.append(tables.Figure(alternative, base64.b64encode(png).decode("ascii"), size))
+            section.figures.append(Figure(alternative, base64.b64encode(png).decode("ascii"), size))
         if not images:
             section.not_run.append(stage.script)
     return section
@@ -93,7 +94,7 @@ def build_page(run: Run, wanted: list[Stage], files: list[Path], data: dict[str,
     return render(run.root.name, tables.summary(records, wanted, data.get("checks")), sections)
 
 
-def render(name: str, summary: str, sections: list[tables.Section]) -> str:
+def render(name: str, summary: str, sections: list[Section]) -> str:
     """The page as HTML; everything that comes from a file is escaped."""
     import jinja2  # late: a finished report says so at once
 

@@ -69,8 +69,10 @@ class ShardWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.file.close()
-        self.temporary.unlink(missing_ok=True)
+        try:
+            self.file.close()
+        finally:
+            self.temporary.unlink(missing_ok=True)
 
 
 class ShardReader:

@@ -39,7 +39,9 @@ class Grammar:
 
     def prose(self, rng: random.Random, table: str, low: int, high: int, **given: str) -> list[str]:
         """Between `low` and `high` clauses of a table, none of the same template twice."""
-        return [self.text(rng, template, **given) for template in rng.sample(self.tables[table], rng.randint(low, high))]
+        return [
+            self.text(rng, template, **given) for template in rng.sample(self.tables[table], rng.randint(low, high))
+        ]
 
 
 def read_words(name: str) -> dict[str, Any]:
