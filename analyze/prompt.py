@@ -34,7 +34,7 @@ def talk(model: Any, tokenizer: Any, settings: Settings, chat: bool) -> None:
     history: list[dict[str, str]] = []
     while True:
         try:
-            line = input("> ")
+            line = input("> " if sys.stdin.isatty() else "")
         except EOFError:
             return
         except KeyboardInterrupt:

@@ -16,6 +16,7 @@ CORPUS = {  # section -> what its column of drops is called
     "make_shards": "Dropped from shards",
 }
 FACTS = {"kept": "Documents kept", "words": "Words", "tokens": "Tokens", "validation_documents": "Held out"}
+TOKENS = 20  # most changed tokens that a table lists
 
 Row = dict[str, Any]
 Records = dict[str, list[Row]]  # section -> its run.json files, a step folder each where there are several
@@ -203,11 +204,9 @@ def changed_tokens(data: Row | None) -> Section:
         last = max(row["step"] for row in mine)
         final = [row for row in mine if row["step"] == last]
         heads = [f"{row['matrix']} (mean change {row['mean']:.3g})" for row in final]
-        depth = min(TOKENS, max(len(row["most"]) for row in final))
-        rows = [
-            [str(rank + 1)] + [f"{t['token']} {t['change']:.3g}" for row in final for t in row["most"][rank : rank + 1]]
-            for rank in range(depth)
-        ]
+        depth = min(TOKENS, *(len(row["most"]) for row in final))
+        columns = [[f"{each['token']} {each['change']:.3g}" for each in row["most"][:depth]] for row in final]
+        rows = [[str(rank), *cells] for rank, cells in enumerate(zip(*columns, strict=True), start=1)]
         caption = f"Tokens of {series} by the summed change of their vectors at step {number(last)}"
         section.tables.append(Table(caption, ["Rank", *heads], rows))
     if not section.tables:

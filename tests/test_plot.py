@@ -22,7 +22,7 @@ STEPS = (0, 50, 100)
 
 def write(path: Path, data: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data))
+    path.write_text(json.dumps(data), encoding="utf-8")
 
 
 def finished(folder: Path, section: str, **facts: Any) -> None:
@@ -74,6 +74,9 @@ def run(tmp_path: Path) -> Run:
     texts = [{"series": "pretrained", "step": s, "prompt": "Byen", "text": "<b>er</b> & 'bliver'"} for s in STEPS]
     finished(run.folder("samples"), "samples")
     write(run.folder("samples") / "samples.json", {"rows": texts})
+    tokens = {"most": [{"token": "▁og<", "change": 9.25}, {"token": "▁at", "change": 8}], "mean": 1.5}
+    moved = [{"series": "pretrained", "step": s, "matrix": "lm_head", **tokens} for s in STEPS[1:]]
+    write(run.folder("embeddings").with_suffix(".json"), {"rows": moved})
     check = {"name": "fall", "value": 0.4999, "bound": 0.3, "passed": True, "what": "Bits per byte fall."}
     noise = [{"noise": "near duplicates", "planted": 1234, "removed": 1200}]
     write(run.folder("check") / "checks.json", {"checks": [check], "planted_noise": noise})
@@ -165,7 +168,8 @@ def test_the_report_holds_the_planted_numbers_and_needs_no_network(run: Run, dra
         "Planted noise",
         "1,234",
         "Not run: plot/corpus.py, plot/scores.py, plot/divergence.py.",
-        "Not run: analyze/embeddings.py.",
+        "lm_head (mean change 1.5)",
+        "<td>▁og&lt; 9.25</td>",
         "c0ffeec0ffee",
         'lang="da"',
         "validation loss: 100: 3.875",
