@@ -50,7 +50,7 @@ def unfinished_steps(command: Command[Any], names: list[str], steps: str) -> Ite
             continue
         base_tensors = list_tensors(local_folder(base, where))
         for checkpoint in chosen:
-            print(base_tensors, list_tensors(local_folder(checkpoint, where)), base, checkpoint)
+            check_same(base_tensors, list_tensors(local_folder(checkpoint, where)), base, checkpoint)
             folder = command.run.folder(command.section) / name / step_name(checkpoint.step)
             work = begin(command, folder, {"base": base.source, "model": checkpoint.source})
             if work is not None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from plot import report_tables as tables
 from plot.report_parts import Figure, Section
-from snakmodel.config import read_command, read_recipe, run_script
-from snakmodel.paths import PRETRAINED, STAGES, Run, Stage
+from snakmodel.config import BadInput, read_command, read_recipe, run_script
+from snakmodel.paths import PRETRAINED, STAGES, Run, Stage, stage_of
 from snakmodel.records import begin, read_json, write_text
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -110,6 +110,10 @@ def main() -> None:
     command = read_command(Settings, "report", __doc__)
     run, folder = command.run, command.run.folder("report")
     records, files = record_files(run), data_files(run)
+    if not records:
+        raise BadInput(
+            f"{run.root} holds no stage's output; run {stage_of('read_sources').script} first, or correct run_dir"
+        )
     inputs = {path.relative_to(run.root).as_posix(): path for path in [*records, *files.values()]}
     work = begin(command, folder, dict(inputs), derived=True)
     if work is None:

@@ -64,7 +64,7 @@ def draw_tasks(series: str, rows: list[dict[str, Any]], folder: Path) -> None:
         spoken[label] = curves[dataset]
     draw_chance(panel, levels)
     panel.set(ylim=(0, 100), ylabel="Score (0 to 100)")
-    style.label_steps(panel, style.tokens_per_step(rows), max(row["step"] for row in rows))
+    style.label_steps(panel, rows)
     figure.legend(loc="outside lower center", ncols=2)
     chance = ", ".join(f"{level:g} ({', '.join(tasks)})" for level, tasks in levels.items()) or "not known"
     text = f"x: pre-training steps; y: score, 0 to 100; brackets and bands: 95% interval; dotted: chance, {chance}"
@@ -75,14 +75,14 @@ def draw_tasks(series: str, rows: list[dict[str, Any]], folder: Path) -> None:
 def draw_held_out(series: str, rows: list[dict[str, Any]], folder: Path) -> None:
     """Bits per byte, one line a language: lower is better, so a rising line is forgetting."""
     curves = curves_of(rows, "language")
-    figure, axes = style.new_figure(style.PAGE * 0.6, 2.5)
+    figure, axes = style.new_figure(style.COLUMN, 2.4)
     panel = axes[0, 0]
     named = {style.LANGUAGES.get(language, language): points for language, points in curves.items()}
     for place, (name, points) in enumerate(named.items()):
         style.draw_curve(panel, points, label=name, **style.look(place))
     panel.set_ylabel("Bits per byte (lower is better)")
     panel.set_ylim(bottom=0)
-    style.label_steps(panel, style.tokens_per_step(rows), max(row["step"] for row in rows))
+    style.label_steps(panel, rows)
     figure.legend(loc="outside lower center", ncols=len(named))
     text = "x: pre-training steps; y: bits per byte, lower is better; brackets and bands: 95% interval"
     alternative = style.describe(f"Held-out text over steps, series {series}", text, named)

@@ -3,6 +3,7 @@
 matplotlib is imported inside the functions: the report needs the names alone, and a finished stage must say so at once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,6 @@ STYLE: Any = {
     "axes.axisbelow": True,
     "hatch.linewidth": 0.6,
     "pdf.fonttype": 42,  # TrueType: text stays text, as publishers ask
-    "svg.hashsalt": "snakmodel",
 }
 
 TASKS = (  # short name, name, data sets: the experiment's and the miniature's
@@ -124,34 +124,35 @@ def draw_curve(axes: "Axes", points: list[Point], *, label: str, hollow: bool = 
     axes.fill_between(x, lows, highs, color=options["color"], alpha=0.15, linewidth=0)
 
 
-def label_steps(axes: "Axes", tokens_per_step: float | None = None, last_step: float = 0) -> None:
-    """Names the x axis; where a step always holds as many tokens, a second axis above counts tokens."""
+def label_steps(axes: "Axes", rows: Sequence[dict[str, Any]] = ()) -> None:
+    """Names the x axis. Where the rows say that a step always holds as many tokens, an axis above counts tokens."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     axes.set_xlabel("Pre-training steps")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    if not tokens_per_step or not last_step:
+    steps = {row["step"] for row in rows}
+    if len(steps) == 1:
+        axes.set_xticks(list(steps))
+    rate = tokens_per_step(rows)
+    if len(steps) < 2 or rate is None:
         return
-    most = tokens_per_step * last_step
-    unit, name = next(
-        (u, n) for u, n in ((1e9, "billions"), (1e6, "millions"), (1e3, "thousands"), (1, "")) if most >= u
-    )
-    scale = tokens_per_step / unit
+    most = rate * max(steps)
+    unit, name = next((u, n) for u, n in ((1e9, " (billions)"), (1e6, " (millions)"), (1, "")) if most >= u)
 
     def to_tokens(steps: Any) -> Any:
-        return steps * scale
+        return steps * rate / unit
 
     def to_steps(tokens: Any) -> Any:
-        return tokens / scale
+        return tokens * unit / rate
 
     above = axes.secondary_xaxis("top", functions=(to_tokens, to_steps))
-    above.set_xlabel(f"Tokens ({name})" if name else "Tokens")
+    above.set_xlabel(f"Tokens{name}")
     above.spines["top"].set_visible(True)
 
 
-def tokens_per_step(rows: list[dict[str, Any]]) -> float | None:
-    """Tokens that a step trains on, or None where rows do not say or differ by more than 1 %."""
+def tokens_per_step(rows: Sequence[dict[str, Any]]) -> float | None:
+    """Tokens that a step trains on, or None where rows do not say or differ by more than 1%."""
     rates = [row["tokens"] / row["step"] for row in rows if row["step"] > 0 and row.get("tokens")]
     return rates[-1] if rates and max(rates) <= 1.01 * min(rates) else None
 

@@ -44,8 +44,7 @@ def draw(rows: list[dict[str, Any]], folder: Path) -> None:
     rates.set_ylim(bottom=0)
     rates.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     style.label_steps(rates)
-    per_step = style.tokens_per_step(rows)
-    style.label_steps(losses, per_step, rows[-1]["step"])
+    style.label_steps(losses, rows)
     losses.set_xlabel("")
     curves = {"training loss": thinned(loss), "validation loss": validation, "learning rate": thinned(rate)}
     axes_text = "x: pre-training steps; y: loss in nats per token; below: learning rate (dense curves are thinned here)"

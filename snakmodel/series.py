@@ -43,7 +43,7 @@ def write_series(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
     out = []
     for row in sorted(rows, key=lambda row: row["step"]):
         location = row["location"]
-        path = os.path.relpath(location, folder) if Path(location).is_dir() else location
+        path = os.path.join(".", os.path.relpath(location, folder)) if Path(location).is_dir() else location
         out.append({**{k: v for k, v in row.items() if k != "location"}, "path": path})
     write_json(folder / "series.json", {"name": name, "steps": out})
 
@@ -54,7 +54,7 @@ def read_series(folder: Path) -> list[Checkpoint]:
     checkpoints = []
     for row in series["steps"]:
         local = Path(os.path.normpath(folder / row["path"]))
-        if not local.is_dir() and row["path"].startswith("."):
+        if not local.is_dir() and row["path"].startswith("."):  # as write_series marks what is local
             raise BadInput(f"{folder}/series.json: step {row['step']} should be in {local}, which is not there")
         location = str(local) if local.is_dir() else row["path"]
         checkpoints.append(Checkpoint(row["step"], location, row))

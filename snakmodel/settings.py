@@ -117,8 +117,6 @@ def convert_scalar(value: Any, annotation: type, where: str) -> Any:
         return value
     if annotation is str:
         if isinstance(value, int | float):
-            if where.startswith("command line: "):  # step=50: the shell takes quotes away
-                return str(value)
             raise BadInput(f"{wrong}; quote it")
         if not isinstance(value, str):
             raise wrong

@@ -111,6 +111,9 @@ def test_only_the_changed_tensors_have_moved_and_by_the_planted_amounts(recipe, 
     gate = {r["measure"]: r for r in rows if (r["step"], r["tensor"]) == (100, GATE)}
     assert gate["subspace_angle"]["value"] == pytest.approx(30, abs=0.1)  # the base's columns were rounded to bfloat16
     assert not gate["subspace_angle"]["degenerate"]
+    final = transformers.LlamaForCausalLM.from_pretrained(recipe.parent / "run/models/step-00100", dtype=torch.float32)
+    change = (final.get_parameter(GATE) - base.get_parameter(GATE)).abs().mean().item()
+    assert gate["delta"]["value"] == pytest.approx(change, rel=1e-6)  # float32 was not rounded on the way
     norms = {r["measure"] for r in rows if r["type"] == "norm"}
     assert norms == {"delta", "relative_frobenius"}
     assert (

@@ -171,7 +171,8 @@ def test_the_catalogue_holds_the_ten_sources_and_each_says_how_to_get_it() -> No
     ("change", "message"),
     [
         ("read_sources.use=[nyhed]", "no source 'nyhed'; did you mean nyheder?"),
-        ("read_sources.own.nyheder.path=gone.gz", "gone.gz not found; source nyheder"),
+        ("read_sources.own.nyheder.path=gone.gz", "^gone.gz not found$"),
+        ("read_sources.own.nyheder.path=out/tiny-base/raw_data/da.gz", "run runs/tiny_data/write.py first"),
         ("read_sources.own.nyheder.reader=null", "nyheder: there is no reader for this format yet"),
         ("read_sources.own.nyheder.text_column=tekst", r"kept 0 of 1 \(0.0%\); 1 no tekst"),
         ("read_sources.own.nyheder.redaer=jsonl", "redaer is not a setting; did you mean reader?"),

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 POLICY = "every document is BOS + tokens + EOS; special tokens that a text spells out are plain text"
-BATCH_DOCUMENTS, BATCH_CHARACTERS = 1_000, 4_000_000  # tokenised at a time, whichever comes first
+# of each source, train and validation together where the name does not say which
+COUNTED = ("seen", "kept", "words", "bytes", "tokens", "validation_documents", "validation_tokens")
+BATCH_DOCUMENTS, BATCH_CHARACTERS = 1_000, 1_000_000  # tokenised at a time, whichever comes first
 
 
 @dataclass
@@ -44,7 +46,7 @@ def main() -> None:
     tokenizer = load_tokenizer(settings.tokenizer)
     files = document_files(corpus)
     share = validation_share(files, settings)
-    counts: dict[str, Counter[str]] = {path.stem: Counter() for path in files}
+    counts = {path.stem: Counter(dict.fromkeys(COUNTED, 0)) for path in files}
     with (
         ShardWriter(folder / "train", len(tokenizer)) as train,
         ShardWriter(folder / "validation", len(tokenizer)) as validation,
@@ -139,7 +141,7 @@ def text_fraction(text: str) -> float:
 
 
 def count_document(count: Counter[str], text: str, tokens: int, is_held_out: bool) -> None:
-    """Adds one document to its source's counts; all but the validation ones are of both shards together."""
+    """Adds one document to its source's counts."""
     count.update(
         seen=1,
         kept=1,

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from pretrain.corpus.readers import Division, Reader, read_units
 from snakmodel.config import load_yaml, read_command, run_script
-from snakmodel.records import begin
+from snakmodel.records import begin, missing
 from snakmodel.settings import BadInput, knob, nearest, to_dataclass
 
 
@@ -19,10 +20,8 @@ class Source:
     """One raw corpus file, and where it is to be had."""
 
     path: str = knob(help="the raw file; {run_dir} and {base_run} may stand in a recipe")
-    reader: Literal["gzip_text", "wikipedia", "jsonl", "convokit"] | None = knob(
-        None, "its format; null: no reader for this format yet"
-    )
-    unit: Literal["line", "block"] = knob("line", "gzip_text: a document is a line, or lines between empty ones")
+    reader: Reader | None = knob(None, "its format; null: no reader for this format yet")
+    unit: Division = knob("line", "gzip_text: a document is a line, or lines between empty ones")
     text_column: str = knob("text", "jsonl: the field that holds the text")
     address: str = knob("", "where it is to be had", execution=True)
     licence: str = knob("", "its licence", execution=True)
@@ -82,15 +81,14 @@ def check_source(name: str, source: Source) -> None:
         raise BadInput(f"read_sources: {name!r} becomes a file name; use letters, digits, - and _ only")
     if source.reader is None:
         raise BadInput(f"read_sources: {name}: there is no reader for this format yet ({source.path})")
-    if not Path(source.path).is_file():
+    path = Path(source.path)
+    if not path.is_file():
         ways = "; ".join(part for part in (source.address, source.access) if part)
-        raise BadInput(f"{source.path} not found; source {name} is to be had from: {ways or 'its makers'}")
+        raise BadInput(missing(path) + (f"; source {name} is to be had from: {ways}" if ways else ""))
 
 
 def read_source(name: str, source: Source, max_characters: int) -> Iterator[tuple[dict[str, Any], str | None]]:
     """Every unit of a source as a document, with the reason to drop it or None. Ids count dropped units too."""
-    from pretrain.corpus.readers import read_units
-
     assert source.reader is not None
     units = read_units(Path(source.path), source.reader, source.unit, source.text_column, max_characters)
     for index, (text, reason) in enumerate(units):

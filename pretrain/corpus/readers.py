@@ -32,7 +32,7 @@ Unit = tuple[str, str | None]
 ByteStream = IO[bytes] | BufferedIOBase  # zipfile's members are of the first kind, the others' of the second
 
 LONGEST_LINE = 1 << 26  # bytes of a line, and of XML between two pages
-EXCERPT = 1_000  # characters kept of a unit that is too long
+EXCERPT = 1_000  # characters kept of a unit that a reader drops
 DELETED = ("[deleted]", "[removed]", "removed")  # what Reddit leaves of a deleted post; the last as in SnakModel's list
 SHORTEST_POST = 3  # characters, as in SnakModel's script for this source
 ALWAYS_HIDDEN = {"file", "image", "category"}  # English names of namespaces work on every wiki

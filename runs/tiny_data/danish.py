@@ -60,7 +60,8 @@ def read_adjective(entry: str) -> Adjective:
 
 def read_predicate(entry: str) -> Predicate:
     forms, rest = entry.split(" | ")
-    return Predicate(*forms.split(), rest)
+    infinitive, present, past, participle = forms.split()
+    return Predicate(infinitive, present, past, participle, rest)
 
 
 NOUN = {kind: [read_noun(entry) for entry in table] for kind, table in split_all(WORDS["nouns"]).items()}
@@ -203,12 +204,12 @@ class Fact(NamedTuple):
         return rng.choice(self.statements).format(answer=self.answer)
 
 
-def read_facts(rows: list[list[str]], kinds: list[list]) -> list[Fact]:
+def read_facts(about: str, rows: list[list[str]], kinds: list[list]) -> list[Fact]:
     """What the texts say about each town or person, by its row."""
     return [
         Fact(
             name=row[0],
-            kind=question,
+            kind=f"{about}: {question}",
             question=question.format(name=row[0]),
             answer=row[column],
             statements=[statement.replace("{name}", row[0]) for statement in statements],
@@ -218,7 +219,7 @@ def read_facts(rows: list[list[str]], kinds: list[list]) -> list[Fact]:
     ]
 
 
-FACTS = read_facts(TOWN, WORDS["town_facts"]) + read_facts(PERSON, WORDS["person_facts"])
+FACTS = read_facts("town", TOWN, WORDS["town_facts"]) + read_facts("person", PERSON, WORDS["person_facts"])
 ENTITIES = [row[0] for row in TOWN + PERSON]
 ASKED_ABOUT = ENTITIES[::2]  # the others' facts are told in articles only
 
@@ -229,7 +230,7 @@ def encyclopedia(rng: random.Random) -> str:
     first, *rest = (fact.stated(rng) for fact in FACTS if fact.name == name)
     pronoun = next((row[1] for row in PERSON if row[0] == name), None)
     if pronoun is None:
-        rest = rng.sample(rest, 3) + GRAMMAR.prose(rng, "about_town", 1, 2)
+        rest = rng.sample(rest, 3) + GRAMMAR.prose(rng, "about_town", 2, 2)
     else:
         for did in (predicate(rng), predicate(rng)):
             rest.append(main_clause(pronoun, did.past, did.rest, front=GRAMMAR.text(rng, "i {year}")))
