@@ -165,13 +165,7 @@ def score_task(model: Any, tokenizer: Any, settings: Settings, name: str, items:
 
 
 def make_record(
-    dataset: str,
-    task: str,
-    language: str,
-    raw: list[dict[str, float]],
-    scale: float,
-    metric: str,
-    chance: float | None,
+    dataset: str, task: str, language: str, raw: list[dict[str, float]], scale: float, metric: str, chance: float | None
 ) -> dict[str, Any]:
     """A record in the shape of ScandEval up to 13, with our `metric` (primary), `chance` and `interval`."""
     total, interval = summarise(raw, scale)

@@ -81,9 +81,7 @@ def pairs(name: str, each: InstructionSet) -> Iterator[tuple[str, str]]:
             kind = "parquet" if local.suffix == ".parquet" else "json"
             rows = load_dataset(kind, data_files=str(local), split="train", streaming=True)
         else:
-            rows = load_dataset(
-                each.path, each.configuration, split=each.split, revision=each.revision, streaming=True
-            )
+            rows = load_dataset(each.path, each.configuration, split=each.split, revision=each.revision, streaming=True)
         for row in rows:
             yield " ".join(text(row, c, name) for c in each.prompt if text(row, c, name)), text(row, each.answer, name)
     except BadInput:

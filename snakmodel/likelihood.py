@@ -53,11 +53,7 @@ def encode_options(
 
 
 def document_bits(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    window: int,
-    batch_tokens: int,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], window: int, batch_tokens: int
 ) -> list[tuple[float, int]]:
     """(bits, UTF-8 bytes) of each text; bits = -sum of log2 p of its tokens, all of them and no others.
 

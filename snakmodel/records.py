@@ -135,12 +135,7 @@ class Work:
 
 
 def begin(
-    command: Command[Any],
-    folder: Path,
-    inputs: dict[str, str | Path],
-    *,
-    writes: bool = True,
-    derived: bool = False,
+    command: Command[Any], folder: Path, inputs: dict[str, str | Path], *, writes: bool = True, derived: bool = False
 ) -> Work | None:
     """Opens a stage's folder. None: it is finished (said so), or only `--check` was asked for.
 

@@ -38,6 +38,11 @@ def junk(rng: random.Random) -> str:
     return " ".join(words)
 
 
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, whatever lines they stand in."""
+    return re.split(r"(?<=[.?!])\s+", text)
+
+
 def shingles(text: str, size: int = 5) -> set[tuple[str, ...]]:
     """All runs of `size` words, lower-cased and without punctuation."""
     words = re.findall(r"\w+", text.lower())

@@ -29,10 +29,11 @@ T = TypeVar("T", tuple[str], tuple[str, str])
 # Each corruption changes one thing. The second shortens a sentence, the fourth lengthens it and the others do neither:
 # a model that only prefers short sentences is right half of the time.
 CORRUPTIONS = ("gender", "adjective", "verb second", "double definiteness", "noun before adjective")
-DICTIONARY = """hund dog; kat cat; hest horse; ko cow; gris pig; ræv fox; fisk fish; bog book; stol chair; bord table;
-    hus house; by town; sø lake; skov forest; skole school; kirke church; brød bread; æble apple; kage cake; ost cheese;
+DICTIONARY = """
+    hund dog; kat cat; hest horse; ko cow; gris pig; ræv fox; fisk fish; bog book; stol chair; bord table; hus house;
+    by town; sø lake; skov forest; skole school; kirke church; brød bread; æble apple; kage cake; ost cheese;
     nøgle key; lampe lamp; frakke coat; skjorte shirt; kniv knife; rød red; blå blue; grøn green; sort black;
-    hvid white; stor big; gammel old; ny new; glad happy; træt tired; købe buy; sælge sell; finde find; spise eat; vente wait"""
+    hvid white; stor big; gammel old; ny new; glad happy; træt tired; købe buy; sælge sell; finde find; spise eat"""
 REQUESTS = {
     "fact": ["{question}", "Svar på spørgsmålet: {question}"],
     "review": ["Er anmeldelsen god, blandet eller dårlig?", "Hvordan var oplevelsen?"],
