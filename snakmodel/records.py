@@ -156,11 +156,11 @@ def begin(
     if command.overwrite and writes and not command.check and folder.exists():
         shutil.rmtree(folder)
     if (folder / "started.json").is_file():
-        before = read_json(folder / "started.json")
-        difference = first_difference(before, shape)
-        if difference and derived and writes and not command.check:
+        difference = first_difference(read_json(folder / "started.json"), shape)
+        empty = [path.name for path in folder.iterdir()] == ["started.json"]
+        if difference and (derived or empty) and writes and not command.check:
             shutil.rmtree(folder)
-        elif difference and not derived and not command.overwrite:
+        elif difference and not derived and not empty and not command.overwrite:
             raise BadInput(f"{folder} was made with {difference}; add --overwrite to make it again, or change run_dir")
         elif not difference and (folder / "run.json").is_file() and not command.overwrite:
             if writes:

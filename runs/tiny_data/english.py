@@ -62,7 +62,7 @@ def article(rng: random.Random) -> str:
     """What is known of a town, in some order and some wording, and what varies."""
     row = rng.choice(TOWN)
     known = [rng.choice(wordings).format(name=row[0], answer=row[column]) for column, *wordings in WORDS["facts"]]
-    clauses = [*rng.sample(known, rng.randint(3, 5)), *GRAMMAR.prose(rng, "about", 1, 2)]
+    clauses = [*rng.sample(known, rng.randint(3, 5)), *GRAMMAR.prose(rng, "about", 2, 2)]
     rng.shuffle(clauses)
     return paragraph(clauses)
 

@@ -92,5 +92,5 @@ def markup(rng: random.Random, text: str, name: str, links: list[str]) -> str:
     middle = len(rest) // 2
     return (
         f"{{{{Infoboks\n| navn = {name}\n| land = Danmark\n}}}}\n{first}{reference} {' '.join(rest[:middle])}\n\n"
-        f"== Mere om {name} ==\n{' '.join(rest[middle:])}\n\n[[Kategori:{name}]]\n"
+        f"==Mere om {name}==\n{' '.join(rest[middle:])}\n\n[[Kategori:{name}]]\n"
     )

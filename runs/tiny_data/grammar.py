@@ -18,6 +18,7 @@ NUMBERS = {
     "n": [str(number) for number in range(11, 90)],
     "day": [str(day) for day in range(1, 29)],
     "year": [str(year) for year in range(1890, 2020)],
+    "lifetime": [str(year) for year in range(1940, 2000)],
 }
 
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from runs.tiny_data import danish, english, noise, tasks
 from runs.tiny_data.formats import Page, convokit, gzip_text, jsonl, markup, wikipedia
-from snakmodel.config import knob, read_command, run_script
+from snakmodel.config import read_command, run_script
 from snakmodel.records import begin, write_beside, write_json, write_jsonl
+from snakmodel.settings import knob
 
 GENRES = {
     "eubookshop": (danish.narrative, danish.nature),
@@ -73,7 +74,7 @@ def main() -> None:
     rng = random.Random(f"{settings.seed} english")
     write_english(folder / "english", draw(rng, english.GENRES, settings.documents))
     write_tasks(folder, sources, random.Random(f"{settings.seed} tasks"))
-    counts = {name: dict(Counter(unit.kind for unit in units)) for name, units in sources.items()}
+    counts = {name: dict(Counter(unit.kind for unit in units).most_common()) for name, units in sources.items()}
     for name, kinds in counts.items():
         print(f"{name}: {sum(kinds.values()):,} units: " + ", ".join(f"{n:,} {kind}" for kind, n in kinds.items()))
     work.finish(counts=counts)
