@@ -69,7 +69,7 @@ def read_json(path: Path) -> Any:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Reads one JSON object a line."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]  # not splitlines: U+2028
     except FileNotFoundError:
         raise BadInput(missing(path)) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

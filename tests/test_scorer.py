@@ -1,44 +1,110 @@
-"""The built-in scorer on hand-computed numbers and on planted models, and the table that collect.py makes of it.
+"""The built-in scorer against a naive loop, hand-computed values and planted models: pytest tests/test_scorer.py"""
 
-pytest tests/test_scorer.py
-"""
-
-import csv
-import json
 import math
-import subprocess
+import re
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from builtin import main as score
 from collect import main as collect
-from scorer.metrics import accuracy, chance_level, macro_f1, mcc, resample, summarise
-from scorer.tasks import Item, option_labels, predictions, read_items
-from test_likelihood import small_model, small_tokenizer
+from conftest import TINY_LLAMA, WORDS, write_recipe
+from scorer.metrics import accuracy, macro_f1, mcc, summarise
+from scorer.tasks import read_items
+from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
 
 from snakmodel.config import BadInput
 from snakmodel.documents import DocumentWriter
+from snakmodel.likelihood import document_bits, encode, option_log_likelihoods, windows
 from snakmodel.records import read_json, read_jsonl, write_json, write_jsonl
 from snakmodel.series import write_series
 
-ROOT = Path(__file__).parent.parent
-VOCABULARY = 259  # 256 bytes, <unk>, <s>, </s>
+QUESTIONS = [("", ["w3 w4 w5", "w4 w3 w5"]), ("w8 w9 w7 w8", [" w3", " w4 w5 w6", " w7 w8"]), ("w9", [" w5", " w3"])]
+ROW = {"id": "a", "prompt": "w3", "options": [" w7", " w4"], "answer": 0, "split": "test"}
+TURNED = ROW | {"options": [" w4", " w7"], "answer": 1}
+
+
+def random_model():
+    """A two-layer Llama whose predictions depend on all that came before."""
+    torch.manual_seed(8446)
+    return LlamaForCausalLM(AutoConfig.for_model(**TINY_LLAMA, vocab_size=WORDS, initializer_range=0.3)).eval()
+
+
+MODEL = random_model()
+
+
+@pytest.fixture
+def words(word_tokenizer):
+    return AutoTokenizer.from_pretrained(word_tokenizer)
+
+
+@torch.no_grad()
+def naive_sum(ids, first):
+    """Sum of log p of the tokens from `first` on, each given all before it."""
+    rows_V = [MODEL(torch.tensor([ids[:position]])).logits[0, -1].double() for position in range(first, len(ids))]
+    return sum(float(row_V.log_softmax(-1)[token]) for row_V, token in zip(rows_V, ids[first:], strict=True))
+
+
+@pytest.mark.parametrize("batch_tokens, sizes", [(1, [8, 7, 6, 4, 4, 3, 3]), (16, [16, 12, 12]), (100, [56])])
+def test_option_sums_equal_a_loop_over_single_tokens_whatever_the_batches(words, batch_tokens, sizes):
+    read = []
+    hook = MODEL.register_forward_pre_hook(lambda *call: read.append(call[2]["input_ids"].numel()), with_kwargs=True)
+    found = option_log_likelihoods(MODEL, words, QUESTIONS, batch_tokens)
+    hook.remove()
+    assert read == sizes
+    for (prompt, options), sums in zip(QUESTIONS, found, strict=True):
+        first = len(encode(words, [prompt])[0])
+        naive = [naive_sum(ids, first) for ids in encode(words, [prompt + option for option in options])]
+        assert sums == pytest.approx(naive, abs=1e-4)
+
+
+def test_a_token_across_the_border_counts_for_every_option(words):
+    (sums,) = option_log_likelihoods(MODEL, words, [("w3 w4", ["1", " w5"])], 64)  # w3 w41, or w3 w4 w5
+    assert sums == pytest.approx([naive_sum([1, 3, 41], 2), naive_sum([1, 3, 4, 5], 2)], abs=1e-5)
+
+
+def test_every_text_opens_with_exactly_one_bos(words):
+    assert words("w3").input_ids == [1, 3], "the tokenizer adds one by itself"
+    assert [ids.count(1) for ids in encode(words, ["w3", "", "<s>w3</s>"])] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("window", [4, 64])
+def test_document_bits_equal_a_loop_over_each_window_and_bytes_are_utf8(words, window):
+    texts = ["w3 w9 w3 w4 w5 w8 w7 w7 w4", "w3\N{EM SPACE}w4"]
+    found = document_bits(MODEL, words, texts, window, batch_tokens=16)
+    for ids, (bits, _) in zip(encode(words, texts), found, strict=True):
+        naive = sum(naive_sum(ids[begin:end], first - begin) for begin, first, end in windows(len(ids), window))
+        assert bits == pytest.approx(-naive / math.log(2), abs=1e-4)
+    assert [size for _, size in found] == [26, 7]
+
+
+@pytest.mark.parametrize("length, window", [(1, 8), (2, 8), (8, 8), (9, 8), (37, 8), (37, 7), (5, 2)])
+def test_windows_score_each_token_once_with_half_a_window_of_context(length, window):
+    spans = list(windows(length, window))
+    assert [i for _, first, end in spans for i in range(first, end)] == list(range(1, length))
+    assert all(end - begin <= window for begin, _, end in spans)
+    assert all(first == 1 or first - begin >= window // 2 for begin, first, _ in spans)
+
+
+def test_what_cannot_be_scored_is_refused(words):
+    with pytest.raises(BadInput, match="66 tokens are more than the model's 64 positions"):
+        option_log_likelihoods(MODEL, words, [("w3 " * 64, ["w4", "w5"])], 64)
+    with pytest.raises(BadInput, match="no token for some of 'w3 hest'"):
+        document_bits(MODEL, words, ["w3 hest"], 16, 64)
+    broken = random_model()
+    torch.nn.init.constant_(broken.lm_head.weight, math.nan)
+    with pytest.raises(BadInput, match="not finite"):
+        option_log_likelihoods(broken, words, QUESTIONS, 64)
 
 
 def test_metrics_equal_hand_computed_values():
-    answers, predicted = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0])
+    answers, predicted = np.eye(3)[[0, 0, 1, 1, 2]], np.eye(3)[[0, 1, 1, 1, 0]]
     assert accuracy(answers, predicted) == pytest.approx(3 / 5)
     assert macro_f1(answers, predicted) == pytest.approx((1 / 2 + 4 / 5 + 0) / 3)
+    assert macro_f1(answers[:4], predicted[:4]) == pytest.approx((2 / 3 + 4 / 5) / 2)  # the third class is not there
     assert mcc(answers, predicted) == pytest.approx((3 * 5 - 10) / math.sqrt((25 - 13) * (25 - 9)))
-    # two classes: (TP TN - FP FN) / sqrt(...) = (2 2 - 1 1) / sqrt(3 3 3 3)
-    assert mcc(np.array([1, 1, 1, 0, 0, 0]), np.array([1, 1, 0, 0, 0, 1])) == pytest.approx(3 / 9)
-    assert mcc(np.array([1, 0, 1]), np.array([1, 1, 1])) == 0.0
+    assert mcc(answers, np.eye(3)[[1] * 5]) == 0
 
 
 def test_summary_is_scandevals_arithmetic_beside_the_interval_of_the_score():
@@ -47,221 +113,87 @@ def test_summary_is_scandevals_arithmetic_beside_the_interval_of_the_score():
     assert interval["test_mcc"] == pytest.approx([60 - 19.6, 60 + 19.6])
 
 
-def test_chance_is_the_score_of_drawing_an_option_at_random():
-    pair, triple = np.array([0, 1]), np.array([0, 1, 2])
-    assert chance_level("accuracy", np.array([0, 1]), [pair, triple]) == pytest.approx((1 / 2 + 1 / 3) / 2)
-    assert chance_level("mcc", np.array([0, 1]), [pair, pair]) == 0
-    # three of class 0, one of class 1: F1 of the expected counts is 2 1.5 / (3 + 2) and 2 0.5 / (1 + 2)
-    assert chance_level("macro_f1", np.array([0, 0, 0, 1]), [pair] * 4) == pytest.approx((3 / 5 + 1 / 3) / 2)
-    answers = np.repeat([0, 1], [30_000, 10_000])
-    drawn = np.random.default_rng(1).integers(0, 2, len(answers))
-    assert macro_f1(answers, drawn) == pytest.approx(chance_level("macro_f1", answers, [pair] * 40_000), abs=0.01)
-
-
-def test_resamples_are_fixed_by_their_seed_and_draw_with_replacement():
-    assert (resample(50, 10, 4242) == resample(50, 10, 4242)).all()
-    assert (resample(50, 10, 4242) != resample(50, 10, 4243)).any()
-    assert all(0 < len(set(draw)) < 50 for draw in resample(50, 10, 4242))
-
-
-def test_the_likeliest_option_is_predicted_and_classes_follow_the_options_text():
-    assert predictions([[-3.0, -1.0], [-2.0, -2.0], [-9.0, -8.0, -1.5]]) == [1, 0, 2]
-    swapped = [Item("a", "x", [" god", " dum"], 0), Item("b", "y", [" dum", " god"], 1)]
-    assert [list(labels) for labels in option_labels(swapped)] == [[1, 0], [0, 1]]
-    other = Item("c", "z", [" ko", " hest", " får"], 1)
-    assert [list(labels) for labels in option_labels([*swapped, other])] == [[0, 1], [0, 1], [0, 1, 2]]
-
-
-ROW: dict[str, Any] = {"id": "a", "prompt": "Vejret er", "options": [" godt", " skidt"], "answer": 0, "split": "test"}
-
-
-@pytest.mark.parametrize(
-    "bad, message",
-    [
-        ({**ROW, "answer": 2}, r"answer should be an index of the 2 options \(from 0\), got 2"),
-        ({**ROW, "options": [" godt", ""]}, "not empty"),
-        ({**ROW, "options": [" godt", " godt"]}, "differ"),
-        ({k: v for k, v in ROW.items() if k != "prompt"}, "no prompt"),
-        ({**ROW, "id": 7}, "should be text, got 7"),
-        ([1], "should be an object, got list"),
-        (ROW | {"id": "first"}, "a second 'first'; ids must differ"),
-        ("{", "not JSON"),
-    ],
-)
-def test_a_bad_task_row_is_one_line_with_its_number(tmp_path, bad, message):
-    path = tmp_path / "sentiment.jsonl"
-    bad_line = bad if isinstance(bad, str) else json.dumps(bad)
-    path.write_text(json.dumps({**ROW, "id": "first"}) + "\n\n" + bad_line + "\n")
-    with pytest.raises(BadInput, match=f"sentiment.jsonl, line 3: .*{message}") as error:
-        read_items(path)
-    assert "\n" not in str(error.value)
-
-
-def test_only_the_test_split_is_scored(tmp_path):
-    write_jsonl(tmp_path / "t.jsonl", [{**ROW, "id": "x", "split": "train"}, ROW])
-    assert [item.id for item in read_items(tmp_path / "t.jsonl")] == ["a"]
-    write_jsonl(tmp_path / "t.jsonl", [{**ROW, "split": "train"}])
-    with pytest.raises(BadInput, match="no rows with"):
+@pytest.mark.parametrize("key, value", [("answer", 2), ("options", [" w7", " w7"]), ("options", [" w7", " "])])
+def test_a_bad_task_row_is_one_line_with_its_number(tmp_path, key, value):
+    write_jsonl(tmp_path / "t.jsonl", [ROW, ROW | {key: value}])
+    with pytest.raises(BadInput, match=rf"^.*t.jsonl, line 2: {key} should be .*, got {re.escape(repr(value))}$"):
         read_items(tmp_path / "t.jsonl")
 
 
-def write_unigram_model(folder: Path, favourite: str, strength: float) -> None:
-    """A model whose logit is `strength` for one character and 0 for all other tokens, whatever came before."""
-    tokenizer, model = small_tokenizer(), small_model(VOCABULARY)
-    with torch.no_grad():
-        model.model.embed_tokens.weight.fill_(1)
-        for layer in model.model.layers:  # nothing is added to the embedding
-            layer.self_attn.o_proj.weight.zero_()
-            layer.mlp.down_proj.weight.zero_()
-        model.lm_head.weight.zero_()  # the final norm gives ones, so a row of w's is a logit of hidden size times w
-        model.lm_head.weight[tokenizer.convert_tokens_to_ids(favourite)] = strength / model.config.hidden_size
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    write_json(folder / "run.json", {"favourite": favourite})
-
-
-def write_run(root: Path, steps: list[int]) -> None:
-    """A run's series: step 0 prefers no character, later ones "e"."""
-    models = root / "models"
-    rows = [
-        {"step": step, "location": str(models / f"step-{step:05d}"), "parent": None, "tokens": 32 * step}
-        for step in steps
-    ]
-    for row in rows:
-        if not Path(row["location"]).exists():
-            write_unigram_model(Path(row["location"]), "e", 0.0 if row["step"] == 0 else 3.0)
+def write_models(models, words, steps):
+    """A series whose step 0 prefers no word and whose later ones give w7 a logit of 3, whatever came before."""
+    for step in steps:
+        model = random_model()
+        with torch.no_grad():
+            for name, weight in model.named_parameters():  # nothing is added to the embedding, which is all ones
+                weight.fill_(1 if "norm" in name or "embed" in name else 0)
+            model.lm_head.weight[7] = (3 if step else 0) / model.config.hidden_size
+        for part in (model, AutoTokenizer.from_pretrained(words)):
+            part.save_pretrained(models / f"step-{step:05d}")
+        write_json(models / f"step-{step:05d}/run.json", {"step": step})
+    rows = [{"step": s, "location": str(models / f"step-{s:05d}"), "parent": None, "tokens": 32 * s} for s in steps]
     write_series(models, "planted", rows)
 
 
 @pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    """Two steps, two languages, two tasks. "e" marks the right sentence, and one of two feelings."""
-    write_run(tmp_path / "run", [0, 50])
-    for language, texts in {"da": ["æble", "et træ", "Der er en sø."], "en": ["Zzz"] * 5}.items():
-        with DocumentWriter(tmp_path / f"{language}.parquet") as writer:
-            for index, text in enumerate(texts):
-                writer.write({"text": text, "source": "x", "id": f"x:{index:08d}"})
-    sentences = [
-        {**ROW, "id": f"s{i}", "prompt": "", "options": ["Han ser", "Han sar"][:: 1 - 2 * (i % 2)], "answer": i % 2}
-        for i in range(20)
-    ]
-    feelings = [{**ROW, "id": f"f{i}", "options": [" ked", " kåd"], "answer": int(i % 4 == 0)} for i in range(20)]
-    write_jsonl(tmp_path / "acceptability.jsonl", sentences)
-    write_jsonl(tmp_path / "sentiment.jsonl", feelings)
-    builtin = {
-        "held_out": {language: str(tmp_path / f"{language}.parquet") for language in ("da", "en")},
-        "tasks": {name: str(tmp_path / f"{name}.jsonl") for name in ("acceptability", "sentiment")},
-        "window": 8,
-        "device": "cpu",
-    }
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump({"run_dir": str(tmp_path / "run"), "builtin": builtin, "collect": {}}))
-    return path
+def run(tmp_path, word_tokenizer, monkeypatch, capsys):
+    """Runs a script's main() on a recipe with two steps, a text and two tasks; gives what it prints."""
+    write_models(tmp_path / "run/models", word_tokenizer, [0, 50])
+    with DocumentWriter(tmp_path / "da.parquet") as writer:
+        writer.write({"text": "w7 w3 w7", "source": "x", "id": "x:00000000"})
+    write_jsonl(tmp_path / "acceptability.jsonl", [ROW, ROW | {"options": [" w5", " w7", " w4"], "answer": 1}] * 10)
+    sentiment = [ROW, TURNED] * 8 + [ROW | {"answer": 1}] * 4  # w7 is right 16 times and w4 4 times
+    write_jsonl(tmp_path / "sentiment.jsonl", [*sentiment, ROW | {"split": "train"}])
+    tasks = {name: str(tmp_path / f"{name}.jsonl") for name in ("acceptability", "sentiment")}
+    builtin = {"held_out": {"da": str(tmp_path / "da.parquet")}, "tasks": tasks, "window": 8}
+    recipe = write_recipe(tmp_path / "recipe.yaml", builtin=builtin, collect={})
 
-
-@pytest.fixture
-def run(recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a script's main() on the recipe with more arguments, and gives what it prints."""
-
-    def run_main(main: Callable[[], None], *more: str) -> str:
+    def run_main(main, *more):
         monkeypatch.setattr(sys, "argv", ["script", "--config", str(recipe), *more])
-        capsys.readouterr()
         main()
         return capsys.readouterr().out
 
     return run_main
 
 
-def test_uniform_model_scores_chance_and_the_logarithm_of_its_vocabulary(recipe, run):
-    printed = run(score, "steps=first")
-    assert printed.startswith("pretrained step-00000: held-out-da 8.02 bits/byte, held-out-en 8.02 bits/byte, tiny-acc")
-    step = recipe.parent / "run/records/builtin/pretrained/step-00000"
-    records = {record["dataset"]: record for record in read_jsonl(step / "records.jsonl")}
-    assert list(records) == ["held-out-da", "held-out-en", "tiny-acceptability", "tiny-sentiment"]
-    for language in ("da", "en"):  # a token a byte, all of them alike
-        total = records[f"held-out-{language}"]["results"]["total"]
-        assert total == pytest.approx({"test_bits_per_byte": math.log2(VOCABULARY), "test_bits_per_byte_se": 0})
-    sentiment = records["tiny-sentiment"]
-    assert (sentiment["task"], sentiment["metric"], sentiment["step"]) == ("sentiment-classification", "macro_f1", 0)
-    assert sentiment["chance"] == pytest.approx(100 * (15 / 25 + 5 / 15) / 2)
-    assert len(sentiment["results"]["raw"]["test"]) == 10
-
-
-def test_planted_preference_shows_in_every_document_and_question(recipe, run):
-    assert "tiny-acceptability 100.0" in run(score, "steps=last")
-    step = recipe.parent / "run/records/builtin/pretrained/step-00050"
-    items = {(item["dataset"], item["id"]): item for item in read_jsonl(step / "items.jsonl")}
-    document = items["held-out-da", "x:00000002"]  # "Der er en sø." holds three e's; ø is two bytes
-    normaliser = math.log2(VOCABULARY - 1 + math.exp(3))
-    assert document["bytes"] == 14
-    assert document["bits"] == pytest.approx(14 * normaliser - 3 * 3 / math.log(2), rel=1e-5)
-    question = items["tiny-acceptability", "s1"]
-    assert (question["prediction"], question["answer"]) == (1, 1)
-    assert question["log_likelihoods"][1] - question["log_likelihoods"][0] == pytest.approx(3, rel=1e-5)
-
-
-def test_scores_are_collected_into_json_csv_and_a_table(recipe, run):
-    run(score)
-    printed = run(collect)
-    assert "8.02 [8.02, 8.02]" in printed and "100.0 [100.0, 100.0]" in printed
-    rows = read_json(recipe.parent / "run/scores/scores.json")["rows"]
-    (best,) = [r for r in rows if r["dataset"] == "tiny-acceptability" and r["step"] == 50 and r["primary"]]
-    assert (best["value"], best["low"], best["high"], best["chance"]) == (100, 100, 100, 50)
-    assert (best["metric"], best["language"], best["tokens"], best["scorer"]) == ("accuracy", "da", 1600, "builtin")
-    with (recipe.parent / "run/scores/scores.csv").open(encoding="utf-8") as file:
-        assert [row["dataset"] for row in csv.DictReader(file)] == [row["dataset"] for row in rows]
-
-
-def test_more_steps_invalidate_neither_the_finished_ones_nor_the_table(recipe, run):
-    root = recipe.parent / "run"
-    run(score)
+def test_planted_models_score_what_is_known_of_them(run, tmp_path):
+    assert "pretrained step-00000: held-out-da 2.47, tiny-acceptability " in run(score)
     run(collect)
-    assert "collect: done" in run(collect)
-    finished = root / "records/builtin/pretrained/step-00050/run.json"
-    before = finished.read_bytes()
-    write_run(root, [0, 50, 100])
-    assert run(score, "steps=last", "batch_tokens=64").startswith("pretrained step-00100: held-out-da")
-    assert run(score).count("done") == 3 and finished.read_bytes() == before
-    assert "pretrained  100 " in run(collect)
+    rows = read_json(tmp_path / "run/scores/scores.json")["rows"]
+    assert all(row["primary"] for row in rows if row["chance"] is not None)
+    values = {(row["step"], row["dataset"]): row for row in rows if row["primary"]}
+    assert values[0, "held-out-da"]["value"] == pytest.approx(3 * math.log2(WORDS) / 8)
+    bits = 3 * math.log2(WORDS - 1 + math.exp(3)) - 2 * 3 / math.log(2)  # two words of three have a logit of 3
+    assert values[50, "held-out-da"]["value"] == pytest.approx(bits / 8)
+    best = values[50, "tiny-acceptability"]
+    assert [best[key] for key in ("value", "low", "high", "chance")] == pytest.approx([100, 100, 100, 250 / 6])
+    assert (best["metric"], best["language"], best["tokens"], best["scorer"]) == ("accuracy", "da", 1600, "builtin")
+    # F1 of expected counts: 8 of 16 right among 16 + 10, and 2 of 4 right among 4 + 10
+    assert values[0, "tiny-sentiment"]["chance"] == pytest.approx(100 * (2 * 8 / 26 + 2 * 2 / 14) / 2)
+    sentiment = read_jsonl(tmp_path / "run/records/builtin/pretrained/step-00050/records.jsonl")[-1]
+    assert (sentiment["task"], len(sentiment["results"]["raw"]["test"])) == ("sentiment-classification", 10)
+
+
+def test_more_steps_invalidate_nothing_and_an_interrupted_one_is_scored_again_alike(run, tmp_path, word_tokenizer):
+    run(score)
+    step = tmp_path / "run/records/builtin/pretrained/step-00050"
+    before = {name: (step / name).read_bytes() for name in ("run.json", "records.jsonl")}
+    write_models(tmp_path / "run/models", word_tokenizer, [0, 50, 100])
+    assert run(score, "batch_tokens=64", "steps=50,100").count("done") == 1
+    assert (step / "run.json").read_bytes() == before["run.json"]
+    assert "21 scores of 3 steps" in run(collect) and "collect: done" in run(collect)
+    (step / "run.json").unlink()
+    assert f"left out, not finished: {step}" in run(collect)
+    assert {row["step"] for row in read_json(tmp_path / "run/scores/scores.json")["rows"]} == {0, 100}
+    assert run(score).count("done") == 2 and (step / "records.jsonl").read_bytes() == before["records.jsonl"]
     with pytest.raises(BadInput, match="seed 4242, now 1"):
         run(score, "seed=1")
 
 
-def test_an_interrupted_step_is_left_out_of_the_table_and_scored_again_alike(recipe, run):
-    root = recipe.parent / "run"
-    run(score)
-    step = root / "records/builtin/pretrained/step-00050"
-    before = (step / "records.jsonl").read_bytes()
-    (step / "run.json").unlink()
-    assert f"left out, not finished: {step}" in run(collect)
-    assert {row["step"] for row in read_json(root / "scores/scores.json")["rows"]} == {0}
-    run(score)
-    assert (step / "records.jsonl").read_bytes() == before
-
-
-def test_finished_steps_say_so_without_torch(recipe, run):
-    run(score)
-    command = [sys.executable, "-X", "importtime", "evaluate/builtin.py", "--config", str(recipe)]
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert again.stdout.count("done") == 2
-    imported = {line.rsplit("|", 1)[-1].strip() for line in again.stderr.splitlines()}
-    assert "numpy" in imported and "torch" not in imported
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ("tasks.sentimnet=x.jsonl", r"did you mean sentiment\?"),
-        ("held_out.da=nowhere.parquet", "nowhere.parquet not found"),
-        ("series=all-r8-chat", "instruct/all-r8-chat/series.json not found: run finetune/merge.py first"),
-        ("steps=0,7", "builtin.steps of pretrained: no checkpoint of step 7; the series has 0, 50"),
-    ],
-)
-def test_a_wrong_setting_is_named_with_the_cure(run, change, message):
-    with pytest.raises(BadInput, match=message):
-        run(score, change)
-
-
-def test_collect_without_records_names_the_script_that_writes_them(run):
+def test_what_is_missing_or_misspelt_is_named(run):
+    with pytest.raises(BadInput, match="should be one of acceptability, sentiment, knowledge, got 'sentimnet'"):
+        run(score, "tasks.sentimnet=x.jsonl")
+    with pytest.raises(BadInput, match="nowhere.parquet not found"):
+        run(score, "held_out.da=nowhere.parquet")
     with pytest.raises(BadInput, match="run evaluate/builtin.py first"):
         run(collect)
