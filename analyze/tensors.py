@@ -1,7 +1,7 @@
-"""What weights.py and embeddings.py share: the steps still to compare, and two models read tensor by tensor."""
+"""What weights.py and embeddings.py share: each step of a series against the first, tensor by tensor."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,133 +9,83 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from snakmodel.config import BadInput, Command
-from snakmodel.paths import step_name, step_of
-from snakmodel.records import Work, begin, missing, read_json, shaping, write_json
+from snakmodel.config import BadInput, Command, knob
+from snakmodel.paths import PRETRAINED, step_name
+from snakmodel.records import begin, read_json, write_json
 from snakmodel.series import Checkpoint, check_weights, choose, read_series
 
-
-@dataclass(frozen=True)
-class Comparison:
-    """A step of a series that is still to be compared with the series' first step, its base."""
-
-    series: str
-    base: Checkpoint
-    checkpoint: Checkpoint
-    work: Work
-
-    @property
-    def label(self) -> str:
-        return f"{self.series} {step_name(self.checkpoint.step)}"
-
-    def finish(self, rows: list[dict[str, Any]]) -> None:
-        """Writes rows.json, each row saying what was compared, then run.json."""
-        compared = {"series": self.series, "step": self.checkpoint.step, "against": self.base.step}
-        write_json(self.work.folder / "rows.json", {"rows": [{**compared, **row} for row in rows]})
-        self.work.finish(rows=len(rows))
+Row = dict[str, Any]
 
 
-def unfinished_steps(command: Command[Any], names: list[str], steps: str) -> Iterator[Comparison]:
-    """Opens, one after the other, the step folders of these series that are not finished.
+@dataclass
+class SeriesSettings:
+    series: list[str] = knob([PRETRAINED], "series to measure: pretrained, or tuned variants", execution=True)
+    steps: str = knob("all", "steps to measure: all, first, last, 500,1000 or 500:12500:500", execution=True)
 
-    Models are checked before their folder is opened: a step that was refused leaves nothing behind.
+
+def compare_steps(command: Command[Any], compare: Callable[[Path, Path, Any], list[Row]]) -> None:
+    """Compares each step asked for with its series' first, a folder a step; the rows of these steps make one file.
+
+    `compare` makes the rows from the first step's folder, the step's folder and the settings.
     """
-    where = f"{command.config}: {command.section}"
-    for name in names:
-        checkpoints = read_series(command.run.series(name))
-        base = checkpoints[0]
-        chosen = [c for c in choose(checkpoints, steps, f"{where}.steps") if c is not base]
-        if not chosen:
-            print(f"{name}: nothing to compare: no step asked for after step {base.step}", flush=True)
-            continue
-        base_tensors = list_tensors(local_folder(base, where))
-        for checkpoint in chosen:
-            check_same(base_tensors, list_tensors(local_folder(checkpoint, where)), base, checkpoint)
-            folder = command.run.folder(command.section) / name / step_name(checkpoint.step)
+    section = command.run.folder(command.section)
+    together: list[Row] = []
+    for series in command.settings.series:
+        base, *later = read_series(command.run.series(series))
+        chosen = choose([base, *later], command.settings.steps, f"{command.config}: {command.section}.steps")
+        if chosen == [base]:
+            print(f"{series}: nothing to compare: no step asked for after step {base.step}", flush=True)
+        for checkpoint in [checkpoint for checkpoint in chosen if checkpoint is not base]:
+            folders = local_folder(base), local_folder(checkpoint)
+            folder = section / series / step_name(checkpoint.step)
             work = begin(command, folder, {"base": base.source, "model": checkpoint.source})
             if work is not None:
-                yield Comparison(name, base, checkpoint, work)
+                compared = {"series": series, "step": checkpoint.step, "against": base.step}
+                rows = [compared | row for row in compare(*folders, command.settings)]
+                write_json(folder / "rows.json", {"rows": rows})
+                work.finish(rows=len(rows))
+                print(f"{series} {folder.name}: {len(rows)} rows against step {base.step}", flush=True)
+            if not command.check:
+                together += read_json(folder / "rows.json")["rows"]
+    if not command.check:
+        write_json(section.with_suffix(".json"), {"rows": together})
 
 
-def combine(command: Command[Any]) -> None:
-    """Writes the rows of all finished steps to one file beside the section's folder: analysis/weights.json, say."""
-    folder = command.run.folder(command.section)
-    rows = []
-    finished = [record.parent for record in folder.glob("*/step-*/run.json")]
-    for step_folder in sorted(finished, key=lambda f: (f.parent.name, step_of(f.name) or 0)):
-        if read_json(step_folder / "run.json")["settings"] != shaping(command.settings):
-            print(f"{step_folder}: left out of {folder}.json: made with other settings; run it again", flush=True)
-            continue
-        rows.extend(read_json(step_folder / "rows.json")["rows"])
-    write_json(folder.with_suffix(".json"), {"rows": rows})
-
-
-def local_folder(checkpoint: Checkpoint, where: str) -> Path:
-    """A checkpoint's folder, its weights files whole."""
-    if not checkpoint.is_local:
-        raise BadInput(
-            f"{where}: step {checkpoint.step} is {checkpoint.location!r}, which is not a folder here; "
-            "a model on the Hub must be downloaded first"
-        )
+def local_folder(checkpoint: Checkpoint) -> Path:
+    """A checkpoint's folder, its weights files whole; of a model on the Hub, its copy in the Hub's cache."""
     folder = Path(checkpoint.location)
+    if not checkpoint.is_local:
+        from huggingface_hub import snapshot_download  # late: a finished stage says so at once
+
+        try:
+            folder = Path(snapshot_download(checkpoint.location, local_files_only=True))
+        except (OSError, ValueError):
+            raise BadInput(f"{folder} is no folder and not in the Hub's cache; hf download {folder}") from None
     check_weights(folder)
     return folder
 
 
-@dataclass(frozen=True)
-class StoredTensor:
-    """Where a tensor lies, and its shape."""
-
-    file: Path
-    shape: tuple[int, ...]
-
-
-def list_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """The parameters of a model folder, one file or several with an index, by name. Reads headers only."""
-    index = folder / "model.safetensors.index.json"
-    names = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else ["model.safetensors"]
-    tensors = {}
-    for path in (folder / name for name in names):
-        if not path.is_file():
-            raise BadInput(missing(path))
-        with safe_open(path, framework="numpy") as file:
-            for name in file.keys():
-                if not name.endswith("rotary_emb.inv_freq"):  # constants that older Llama exports stored as weights
-                    tensors[name] = StoredTensor(path, tuple(file.get_slice(name).get_shape()))
-    return tensors
+def read_pairs(base: Path, model: Path, *types: str) -> Iterator[tuple[Row, np.ndarray, np.ndarray]]:
+    """Each tensor (of these types) of two models: what it is, and its values, float32; holds two at a time."""
+    before, after = open_tensors(base), open_tensors(model)
+    for name in sorted(before.keys() | after.keys()):
+        first, second = (tensors[name].get_shape() if name in tensors else "missing" for tensors in (before, after))
+        if first != second:
+            raise BadInput(f"{base} and {model} differ: {name} is {first} in the first, {second} in the second")
+        what = describe(name)
+        if not types or what["type"] in types:
+            yield what, before[name][:].float().numpy(), after[name][:].float().numpy()
 
 
-def check_same(
-    base: dict[str, StoredTensor], model: dict[str, StoredTensor], base_at: Checkpoint, model_at: Checkpoint
-) -> None:
-    """Refuses two models whose tensors differ in name or shape, naming them."""
-    differences = [f"{name} is only in the first" for name in base if name not in model]
-    differences += [f"{name} is only in the second" for name in model if name not in base]
-    for name in base.keys() & model.keys():
-        if base[name].shape != model[name].shape:
-            first, second = (" x ".join(map(str, t[name].shape)) for t in (base, model))
-            differences.append(f"{name} is {first} in the first, {second} in the second")
-    if differences:
-        more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
-        raise BadInput(
-            f"{base_at.location} and {model_at.location} cannot be compared: "
-            f"{'; '.join(sorted(differences)[:3])}{more}; a series holds steps of one architecture"
-        )
+def open_tensors(folder: Path) -> dict[str, Any]:
+    """The parameters of a model folder, in one file or several, by name; values are read where one is indexed."""
+    files = [safe_open(path, framework="pt") for path in sorted(folder.glob("model*.safetensors"))]
+    # older Llama exports stored the constants of their rotary embedding, too
+    return {n: file.get_slice(n) for file in files for n in file.keys() if not n.endswith("rotary_emb.inv_freq")}
 
 
-def read_tensor(tensors: dict[str, StoredTensor], name: str) -> np.ndarray:
-    """One tensor in float32."""
-    # through torch, since numpy has no bfloat16
-    with safe_open(tensors[name].file, framework="pt") as file:
-        values = file.get_tensor(name).float().numpy()
-    if not np.isfinite(values).all():
-        raise BadInput(f"{tensors[name].file}: {name} holds NaN or infinity; training diverged before this step")
-    return values
-
-
-def parse_name(name: str) -> tuple[int | None, str]:
-    """Layer and type of a tensor: "model.layers.3.self_attn.q_proj.weight" -> (3, "q_proj"); biases keep ".bias"."""
-    match = re.search(r"(?:^|\.)layers\.(\d+)\.", name)
-    parts = name.removesuffix(".weight").split(".")
-    kind = ".".join(parts[-2:]) if parts[-1] == "bias" else parts[-1]
-    return int(match.group(1)) if match else None, kind
+def describe(name: str) -> Row:
+    """Layer and type of a tensor: of "model.layers.3.self_attn.q_proj.weight" 3 and "q_proj"; a bias is a "bias"."""
+    layer = re.search(r"\blayers\.(\d+)\.", name)
+    kind = name.removesuffix(".weight").split(".")[-1]
+    return {"tensor": name, "layer": int(layer[1]) if layer else None, "type": kind}

@@ -3,116 +3,73 @@
 python plot/scores.py --config configs/tiny.yaml
 """
 
-from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from plot import style
 from snakmodel.config import read_command, run_script
-from snakmodel.paths import PRETRAINED, Run
 from snakmodel.records import begin, read_json
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-HELD_OUT = "bits_per_byte"
-LABEL_HEIGHT = 5  # of a chance level's name, in points of score
+NOTE = "Over pre-training steps; bands and brackets: 95% interval"
+GREY = "#666666"
+LABEL_HEIGHT = 5.0  # of a chance level's name, in points of score
 
 
-@dataclass
-class Settings:
-    """No settings: every series with scores is drawn."""
-
-
-def curves_of(rows: list[dict[str, Any]], key: str) -> dict[str, list[style.Point]]:
-    """Rows as one curve for each value of `key`, by step."""
-    curves: dict[str, list[style.Point]] = {}
-    for row in sorted(rows, key=lambda row: (row[key], row["step"])):
-        curves.setdefault(row[key], []).append(style.Point(row["step"], row["value"], row.get("low"), row.get("high")))
-    return curves
-
-
-def chance_levels(rows: list[dict[str, Any]]) -> dict[float, list[str]]:
-    """Chance level, to one decimal -> short names of the tasks that share it, each level once, rising."""
-    levels: dict[float, list[str]] = {}
-    for level, dataset in sorted({(round(r["chance"], 1), r["dataset"]) for r in rows if r["chance"] is not None}):
-        levels.setdefault(level, []).append(style.task_name(dataset)[0])
-    return levels
-
-
-def draw_chance(panel: "Axes", levels: dict[float, list[str]]) -> None:
-    """A dotted line at each level, named in the right margin; names that would collide are pushed up."""
-    place = -float(LABEL_HEIGHT)
-    for level, tasks in levels.items():
-        panel.axhline(level, color=style.GREY, linestyle=":", linewidth=1)
+def draw_chance(panel: Any, rows: list[style.Row]) -> None:
+    """A dotted line at each level of chance, its tasks named in the right margin; names that collide are pushed up."""
+    pairs = sorted({(round(row["chance"], 1), style.short_name(row)) for row in rows if row["chance"] is not None})
+    place = -LABEL_HEIGHT
+    for level, tasks in groupby(pairs, key=lambda pair: pair[0]):
+        panel.axhline(level, color=GREY, linestyle=":", linewidth=1)
         place = max(level, place + LABEL_HEIGHT)
-        text = f"chance {level:g}: {', '.join(tasks)}"
-        panel.text(1.01, place, text, transform=panel.get_yaxis_transform(), va="center", fontsize=6, color=style.GREY)
+        text = f"chance {level:g}: {', '.join(task for _, task in tasks)}"
+        panel.text(1.01, place, text, transform=panel.get_yaxis_transform(), va="center", fontsize=6, color=GREY)
 
 
-def draw_tasks(series: str, rows: list[dict[str, Any]], folder: Path) -> None:
+def draw_tasks(series: str, rows: list[style.Row], folder: Path) -> None:
     """One line a task with its 95% band, and dotted lines at the chance levels."""
-    metrics = {row["dataset"]: style.METRICS.get(row["metric"], row["metric"]) for row in rows}
-    curves, levels = curves_of(rows, "dataset"), chance_levels(rows)
-    figure, axes = style.new_figure(style.PAGE, 2.9 + 0.14 * -(-len(curves) // 2))
+    datasets = style.group(rows, "dataset")
+    figure, axes = style.new_figure(style.PAGE, 2.9 + 0.07 * len(datasets))
     panel = axes[0, 0]
-    spoken = {}
-    for dataset, place in style.task_places(set(curves)).items():
-        short, name = style.task_name(dataset)
-        label = f"{short}: {name} ({metrics[dataset]})" if short != name else f"{name} ({metrics[dataset]})"
-        style.draw_curve(panel, curves[dataset], label=label, **style.look(place))
-        spoken[label] = curves[dataset]
-    draw_chance(panel, levels)
+    # known ones first, there or not: a task looks the same in every figure
+    for place, dataset in enumerate(dict.fromkeys([*style.TASKS, *sorted(datasets)])):
+        if dataset in datasets:
+            style.draw_curve(panel, style.label(datasets[dataset][0]), datasets[dataset], place)
+    draw_chance(panel, rows)
     panel.set(ylim=(0, 100), ylabel="Score (0 to 100)")
     style.label_steps(panel, rows)
     figure.legend(loc="outside lower center", ncols=2)
-    chance = ", ".join(f"{level:g} ({', '.join(tasks)})" for level, tasks in levels.items()) or "not known"
-    text = f"x: pre-training steps; y: score, 0 to 100; brackets and bands: 95% interval; dotted: chance, {chance}"
-    alternative = style.describe(f"Task scores over steps, series {series}", text, spoken)
-    style.save(figure, folder, f"tasks-{series}", alternative)
+    title = f"Task scores over steps, series {series}"
+    style.save(figure, folder, f"tasks-{series}", title, f"{NOTE}; dotted: chance")
 
 
-def draw_held_out(series: str, rows: list[dict[str, Any]], folder: Path) -> None:
+def draw_held_out(series: str, rows: list[style.Row], folder: Path) -> None:
     """Bits per byte, one line a language: lower is better, so a rising line is forgetting."""
-    curves = curves_of(rows, "language")
+    languages = style.group(rows, "language")
     figure, axes = style.new_figure(style.COLUMN, 2.4)
     panel = axes[0, 0]
-    named = {style.LANGUAGES.get(language, language): points for language, points in curves.items()}
-    for place, (name, points) in enumerate(named.items()):
-        style.draw_curve(panel, points, label=name, **style.look(place))
+    for place, (language, mine) in enumerate(languages.items()):
+        style.draw_curve(panel, style.LANGUAGES.get(language, language), mine, place)
     panel.set_ylabel("Bits per byte (lower is better)")
     panel.set_ylim(bottom=0)
     style.label_steps(panel, rows)
-    figure.legend(loc="outside lower center", ncols=len(named))
-    text = "x: pre-training steps; y: bits per byte, lower is better; brackets and bands: 95% interval"
-    alternative = style.describe(f"Held-out text over steps, series {series}", text, named)
-    style.save(figure, folder, f"held-out-{series}", alternative)
-
-
-def series_names(run: Run, rows: list[dict[str, Any]]) -> list[str]:
-    """Every series that the run has on disk or scores for: the pre-trained one first, then by name."""
-    names = {row["series"] for row in rows} | {p.parent.name for p in run.folder("merge").glob("*/series.json")}
-    return sorted(names | {PRETRAINED}, key=lambda name: (name != PRETRAINED, name))
+    figure.legend(loc="outside lower center", ncols=len(languages))
+    style.save(figure, folder, f"held-out-{series}", f"Held-out text over steps, series {series}", NOTE)
 
 
 def main() -> None:
-    command = read_command(Settings, "plot_scores", __doc__)
+    command = read_command(style.NoSettings, "plot_scores", __doc__)
     run, folder = command.run, command.run.folder("plot_scores")
     work = begin(command, folder, {"scores": run.folder("collect")}, derived=True)
     if work is None:
         return
-    rows = read_json(run.folder("collect") / "scores.json")["rows"]
-    for series in series_names(run, rows):
-        mine = [row for row in rows if row["series"] == series and row["primary"] and row["value"] is not None]
-        held_out = [row for row in mine if row["metric"] == HELD_OUT]
-        tasks = [row for row in mine if row["metric"] != HELD_OUT]
-        if tasks:
+    rows = [row for row in read_json(run.folder("collect") / "scores.json")["rows"] if row["primary"]]
+    for series, mine in style.group(rows, "series").items():
+        if tasks := [row for row in mine if row["metric"] != style.HELD_OUT]:
             draw_tasks(series, tasks, folder)
-        if held_out:
+        if held_out := [row for row in mine if row["metric"] == style.HELD_OUT]:
             draw_held_out(series, held_out, folder)
-        for part, what in ((tasks, "task scores"), (held_out, "scores of held-out text")):
-            if not part:
-                print(f"{series}: no {what} in {run.folder('collect') / 'scores.json'}; not drawn", flush=True)
     work.finish()
 
 

@@ -69,7 +69,8 @@ def read_json(path: Path) -> Any:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Reads one JSON object a line."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]  # not splitlines: U+2028
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would cut at U+2028 too
+        return [json.loads(line) for line in lines if line]
     except FileNotFoundError:
         raise BadInput(missing(path)) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

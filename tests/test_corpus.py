@@ -1,187 +1,209 @@
-"""Corpus steps on planted documents: languages told apart, duplicates found, the first of a group kept.
+"""The corpus, from raw files to shards, sound and damaged: python -m pytest tests/test_corpus.py"""
 
-python -m pytest tests/test_corpus.py
-"""
-
-import itertools
-import json
+import gzip
+import lzma
 import random
+import struct
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections import Counter
 
 import numpy as np
 import pytest
-import yaml
+from conftest import ROOT, write_recipe
+from sentencepiece import SentencePieceProcessor
+from transformers import AutoTokenizer
 
-from pretrain.corpus import deduplicate, filter_language, minhash, read_sources
-from snakmodel.documents import read_documents
-from snakmodel.records import read_json
+from pretrain.corpus import deduplicate, filter_language, make_shards, read_sources, readers, train_tokenizer
+from runs.tiny_data import write
+from runs.tiny_data.formats import Page, convokit, wikipedia
+from snakmodel.documents import DocumentWriter, document_files, read_documents
+from snakmodel.records import file_hash, read_json
 from snakmodel.settings import BadInput
+from snakmodel.shards import ShardReader
 
-DANISH = [
-    "Hun cyklede hjem fra arbejde, selv om det regnede hele vejen langs havnen.",
-    "Kommunen vil bygge en ny skole, men beboerne synes ikke, at pladsen er stor nok.",
-    "Vi købte rugbrød, leverpostej og noget ost, inden butikken lukkede klokken seks.",
-    "Bogen handler om en ung fisker, der drømmer om at rejse til den anden side af jorden.",
-    "Jeg ved ikke, hvorfor toget er forsinket igen, men der kommer sikkert snart et andet.",
-    "Det gamle hus blev malet gult sidste sommer, og nu trænger taget til nye tagsten.",
-    "Lægen sagde, at hun burde sove mere og drikke mindre kaffe om aftenen.",
-    "De fleste af børnene ville hellere lege udenfor end høre på flere historier.",
-]
-FOREIGN = {
-    "no": "Jeg vet ikke hvorfor bussen aldri kommer når vi står og fryser utenfor skolen, men nå går jeg hjem.",
-    "sv": "Jag vet inte varför bussen aldrig kommer när vi står och fryser utanför skolan, men nu går jag hem.",
-    "en": "I do not know why the bus never comes when we are waiting outside the school, so I am walking home.",
+LINES = "Første række\nAnden række\n\n\nÅ\n".encode()
+RECORDS = {  # what becomes of each line: its text, or the reason to drop it
+    b'{"text": " Godt nyt \xc3\xa6 "}': "Godt nyt æ",
+    b'{"text": "uden slut': "not JSON",
+    b"[" * 100_000: "not JSON",
+    b'{"titel": "uden tekst"}': "no text",
+    b'{"text": "latin-1: \xe6"}': "not UTF-8 text",
+    b'{"text": "half a pair: \\ud800"}': "not UTF-8 text",
+    b'{"text": " "}': "empty",
 }
+POSTS = {"Hvad nu?": "Hvad nu?", "[deleted]": "deleted", " removed ": "deleted", "ok": "too short"}
+ARTICLE = (
+    "{{Infoboks|navn=Ærø}}'''Ærø''' er en [[Ø (land)|ø]] i [[Danmark]].<ref>En kilde</ref>\n== Historie ==\n{|\n|1\n|}"
+    "\n[[Fil:Kort.png|thumb|Kort]]Den ældste [http://x.dk by] ligger mod nord.__NOTOC__[[Kategori:Øer i Danmark]]"
+)
+PAGES = {
+    Page("Diskussion:Ærø", 1, "Hej"): "not an article",
+    Page("Ærø", 0, ARTICLE): "Ærø er en ø i Danmark. Historie Den ældste by ligger mod nord.",
+    Page("Aeroe", 0, "#OMDIRIGERING [[Ærø]]", "Ærø"): "redirect",
+}
+FORMATS = [
+    ("gzip_text", "line", "da.txt.xz", lzma.compress(LINES), ["Første række", "Anden række", "empty", "empty", "Å"]),
+    ("gzip_text", "block", "da.txt.gz", gzip.compress(LINES), ["Første række Anden række", "Å"]),
+    ("jsonl", "", "news.jsonl", b"\n".join(RECORDS), [*RECORDS.values()]),
+    ("convokit", "", "reddit.zip", convokit("Denmark", [*POSTS]), [*POSTS.values()]),
+    ("wikipedia", "", "dawiki.xml.bz2", wikipedia([*PAGES]), [*PAGES.values()]),
+]
+ODD = "<s>日本語</s> <unk> <0x41> 😀 ﷽ e\u0301  to  mellemrum,\ttabulator\nny linje\r\n\n1234567890"
+DAMAGED = [
+    ("gzip_text", "cut.gz", gzip.compress(LINES)[:-9]),
+    ("wikipedia", "cut.bz2", wikipedia([*PAGES])[:-20]),
+    ("wikipedia", "cut.xml", b"<mediawiki><page><title>A</title>"),
+    ("convokit", "cut.zip", convokit("Denmark", [*POSTS])[:-20]),
+    ("convokit", "empty.zip", b"PK\x05\x06" + bytes(18)),
+]
 
 
-def run(main: Callable[[], None], config: Path, *words: str) -> None:
+def read(path, data, reader, unit="line"):
+    """Of each unit of a raw file its text, or the reason to drop it."""
+    path.write_bytes(data)
+    units = list(read_sources.read_source("da", read_sources.Source(str(path), reader, unit)))
+    assert [document["id"] for document, _ in units] == [f"da:{index:08d}" for index in range(len(units))]
+    return [reason or " ".join(document["text"].split()) for document, reason in units]
+
+
+@pytest.mark.parametrize(("reader", "unit", "name", "data", "expected"), FORMATS)
+def test_every_unit_of_a_format_is_read_or_dropped_with_its_reason(tmp_path, reader, unit, name, data, expected):
+    assert read(tmp_path / name, data, reader, unit) == expected
+
+
+@pytest.mark.parametrize(("reader", "name", "data"), DAMAGED)
+def test_a_damaged_file_is_one_line_that_names_it(tmp_path, reader, name, data):
+    with pytest.raises(BadInput, match=f"^.*{name}: cut short, damaged, or not a {reader} file: .*$"):
+        read(tmp_path / name, data, reader)
+
+
+def test_what_is_too_long_is_skipped_as_it_streams_past(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "LONGEST", 20_000)
+    data = b"et\n" + b"x" * 300_001 + b"\nto\n\n" + b"linje\n" * 90_000 + b"\nfire"
+    assert read(tmp_path / "da.txt", data, "gzip_text", "block") == ["too long", "too long", "fire"]
+    assert read(tmp_path / "da.txt", data, "gzip_text", "line")[:4] == ["et", "too long", "to", "empty"]
+
+
+def run(script, recipe, *words):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["script", "--config", str(config), *words])
-        main()
+        patch.setattr(sys, "argv", ["script", "--config", str(recipe), *words])
+        script.main()
 
 
-def write_corpus_recipe(folder: Path, sources: dict[str, list[str]], **sections: dict) -> Path:
-    """A recipe that reads these texts, each list from a JSON-lines file of its own."""
-    own = {}
-    for name, texts in sources.items():
-        path = folder / f"{name}.jsonl"
-        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-        own[name] = {"path": str(path), "reader": "jsonl"}
-    recipe = {
-        "run_dir": str(folder / "out"),
-        "read_sources": {"use": list(own), "own": own},
-        "filter_language": {"language": "da"},
-        "deduplicate": {},
-        **sections,
-    }
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    return folder / "recipe.yaml"
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """The folder of recipe.yaml and its run: raw data with planted faults, corpus, a small tokenizer, shards."""
+    home = tmp_path_factory.mktemp("corpus")
+    sections = {"tiny_data": {"documents": 600}, "train_tokenizer": {"vocabulary": 500}, "base_run": str(home / "run")}
+    recipe = write_recipe(home / "recipe.yaml", extends=str(ROOT / "configs/tiny.yaml"), **sections)
+    for script in (write, read_sources, filter_language, deduplicate, train_tokenizer, make_shards):
+        run(script, recipe)
+    return home
 
 
-def danish_texts(count: int) -> list[str]:
-    """Documents of three to five sentences, no two of them the same."""
-    orders = [order for size in (3, 4, 5) for order in itertools.permutations(DANISH, size)]
-    return [" ".join(order) for order in random.Random(1).sample(orders, count)]
+def rows(folder):
+    return {row["id"]: row for path in document_files(folder) for row in read_documents(path)}
 
 
-def random_words(rng: random.Random, count: int) -> list[str]:
-    return ["".join(rng.choices("abdefgiklmnoprstuvæøå", k=6)) for _ in range(count)]
+def test_planted_foreign_documents_go_with_their_language_as_the_reason_and_danish_ones_stay(home):
+    truth = read_json(home / "run/raw_data/truth.json")["danish"].values()
+    foreign = {id for source in truth for ids in source["foreign"].values() for id in ids}
+    clean = {id for source in truth for id in source["clean"]}
+    kept, gone = rows(home / "run/corpus/in_language"), rows(home / "run/corpus/in_language/rejects")
+    reasons = Counter((row["source"], row["reason"]) for row in gone.values())
+    counts = read_json(home / "run/corpus/in_language/run.json")["counts"]
+    assert len(foreign & {id for id in gone if "language " in gone[id]["reason"]}) >= 0.95 * len(foreign) > 0
+    assert len(clean & kept.keys()) >= 0.98 * len(clean)
+    assert reasons == {(source, why): n for source in counts for why, n in counts[source]["dropped"].items()}
 
 
-def rejects(folder: Path) -> dict[str, dict]:
-    return {row["id"]: row for path in (folder / "rejects").glob("*.parquet") for row in read_documents(path)}
+def test_of_planted_duplicates_the_first_is_kept(home):
+    truth, read = read_json(home / "run/raw_data/truth.json"), rows(home / "run/corpus/in_language").keys()
+    gone = {id: (row["reason"], row["duplicate_of"]) for id, row in rows(home / "run/corpus/unique/rejects").items()}
+    for first, *later in (sorted(read & set(group)) for group in truth["exact_duplicates"]):
+        assert first not in gone and all(gone[id] == ("exact duplicate", first) for id in later)
+    near = [sorted(read & set(group)) for group in truth["near_duplicates"]]
+    assert sum(gone.get(copy) == ("near duplicate", first) for first, copy in near) >= 0.85 * len(near) > 0
 
 
-def test_foreign_documents_go_with_their_language_as_the_reason_and_danish_ones_stay(tmp_path: Path) -> None:
-    foreign = [f"{text} {index}." for text in FOREIGN.values() for index in range(20)]
-    config = write_corpus_recipe(tmp_path, {"news": [*danish_texts(300), *foreign, "Kort."]})
-    run(read_sources.main, config)
-    run(filter_language.main, config)
-    folder = tmp_path / "out/corpus/in_language"
-    gone = rejects(folder)
-    reasons = [gone.get(f"news:{index:08d}", {}).get("reason") for index in range(361)]
-    assert reasons[:300].count(None) >= 294 and reasons[360] == "too short"
-    for start, language in zip((300, 320, 340), FOREIGN, strict=True):
-        assert reasons[start : start + 20].count(f"language {language}") >= 19
-    kept = list(read_documents(folder / "news.parquet"))
-    assert all(row["language"] == "da" and row["language_probability"] > 0.6 for row in kept)
-    counts = read_json(folder / "run.json")["counts"]["news"]
-    assert counts["kept"] == len(kept) == counts["seen"] - sum(counts["dropped"].values()) and counts["seen"] == 361
-    assert counts["bytes"] == sum(len(row["text"].encode()) for row in kept)
+def test_an_interrupted_step_continues_with_the_next_source_and_ends_the_same(home, tmp_path, monkeypatch):
+    recipe = write_recipe(tmp_path / "recipe.yaml", extends=str(home / "recipe.yaml"))
+    write_document = DocumentWriter.write
+
+    def write_or_stop(self, document):
+        if document["id"] == stop_at:
+            raise KeyboardInterrupt
+        write_document(self, document)
+
+    monkeypatch.setattr(DocumentWriter, "write", write_or_stop)
+    for script, name in ((read_sources, "raw"), (filter_language, "in_language"), (deduplicate, "unique")):
+        folder, stop_at = tmp_path / "run/corpus" / name, "reddit:00000050"
+        with pytest.raises(KeyboardInterrupt):
+            run(script, recipe)
+        finished, stop_at = (folder / "dawiki.parquet").stat().st_mtime_ns, None
+        (folder / ".reddit.parquet.tmp").write_bytes(b"what kill -9 leaves")
+        run(script, recipe)
+        assert (folder / "dawiki.parquet").stat().st_mtime_ns == finished
+        for path in (home / "run/corpus" / name).rglob("*.parquet"):
+            assert path.read_bytes() == (tmp_path / path.relative_to(home)).read_bytes()
 
 
-def test_planted_duplicates_are_removed_and_the_first_by_source_and_index_is_kept(tmp_path: Path) -> None:
-    rng = random.Random(2)
-    words = [random_words(rng, 200) for _ in range(40)]
-    originals = [" ".join(w) for w in words]
-    near = " ".join([*words[3][:100], "ændret", *words[3][101:]])  # 5 of 196 shingles differ: J = .95
-    far = " ".join([*words[4][:100], *random_words(rng, 100)])  # half of the shingles differ
-    again = [originals[1].replace(" ", "\n"), near, far, "Godt nytår", "Godt nytår", "Godt nytår til jer alle"]
-    config = write_corpus_recipe(tmp_path, {"b_first": originals, "a_second": [originals[0], *again]})
-    loose = {"min_probability": 0, "languages": ["da"], "min_characters": 1}
-    run(read_sources.main, config)
-    run(filter_language.main, config, *(f"{key}={json.dumps(value)}" for key, value in loose.items()))
-    run(deduplicate.main, config)
-    folder = tmp_path / "out/corpus/unique"
-    assert {name: (row["reason"], row["duplicate_of"]) for name, row in rejects(folder).items()} == {
-        "a_second:00000005": ("exact duplicate", "a_second:00000004"),
-        "b_first:00000000": ("exact duplicate", "a_second:00000000"),
-        "b_first:00000001": ("exact duplicate", "a_second:00000001"),
-        "b_first:00000003": ("near duplicate", "a_second:00000002"),
-    }
-    kept = [row["id"] for name in ("a_second", "b_first") for row in read_documents(folder / f"{name}.parquet")]
-    assert kept == sorted(kept) and len(kept) == 47 - 4
-
-
-def test_an_interrupted_step_continues_with_the_next_source_and_ends_the_same(tmp_path: Path) -> None:
-    texts = danish_texts(60)
-    config = write_corpus_recipe(tmp_path, {"one": texts[:30], "two": texts[20:]})
-    steps = {"raw": read_sources.main, "in_language": filter_language.main, "unique": deduplicate.main}
-    for main in steps.values():
-        run(main, config)
-    for name, main in reversed(steps.items()):  # the last first: its input's record must not change beneath it
-        folder = tmp_path / "out/corpus" / name
-        whole = {path: path.read_bytes() for path in folder.rglob("*.parquet")}
-        record = read_json(folder / "run.json")
-        written = (folder / "one.parquet").stat().st_mtime_ns
-        for path in ("run.json", "counts/two.json", "two.parquet", "rejects/two.parquet"):
-            (folder / path).unlink()
-        (folder / ".two.parquet.tmp").write_bytes(b"half")
-        run(main, config)
-        assert {path: path.read_bytes() for path in folder.rglob("*.parquet")} == whole
-        assert read_json(folder / "run.json")["counts"] == record["counts"]
-        assert (folder / "one.parquet").stat().st_mtime_ns == written
-
-
-def test_estimated_jaccard_is_unbiased_and_spreads_as_theory_says() -> None:
+def test_estimated_jaccard_is_unbiased_and_spreads_as_theory_says():
     rng = random.Random(3)
-    multipliers = minhash.draw_permutations(64)
     for differing in (5, 20, 60):
         errors = []
         for _ in range(100):
-            words = random_words(rng, 150)
-            texts = " ".join(words), " ".join(words[:-differing] + random_words(rng, differing))
-            first, second = (set(minhash.hash_shingles(text, 5).tolist()) for text in texts)
-            true = len(first & second) / len(first | second)
-            signatures = [minhash.sign(minhash.hash_shingles(text, 5), multipliers) for text in texts]
-            errors.append(float(minhash.estimate_jaccard(*signatures)) - true)
+            words = ["".join(rng.choices("abdefgiklmnoprstuvæøå", k=6)) for _ in range(150 + differing)]
+            first, second = (minhash.hash_shingles(" ".join(part), 5) for part in (words[:150], words[differing:]))
+            true = len(np.intersect1d(first, second)) / len(np.union1d(first, second))
+            errors.append((minhash.sign(first, 64) == minhash.sign(second, 64)).mean() - true)
         spread = (true * (1 - true) / 64) ** 0.5
-        assert abs(np.mean(errors)) < 4 * spread / 10
-        assert np.std(errors) == pytest.approx(spread, rel=0.35)
+        assert abs(np.mean(errors)) < 4 * spread / 10 and np.std(errors) == pytest.approx(spread, rel=0.35)
 
 
-def test_clusters_reach_through_others_to_their_first_document() -> None:
-    pairs = np.array([[4, 5], [2, 4], [0, 1]])
-    assert minhash.first_of_cluster(7, pairs).tolist() == [0, 0, 2, 3, 2, 2, 6]
-    assert minhash.first_of_cluster(2, np.empty((0, 2), dtype=np.int64)).tolist() == [0, 1]
+def test_a_wrong_source_or_tokenizer_is_refused_in_one_line(home):
+    for script, change, message in (
+        (read_sources, "use=[dawikki]", "no source 'dawikki'; did you mean dawiki"),
+        (read_sources, "own.dawiki.path=gone.bz2", "^gone.bz2 not found$"),
+        (make_shards, "tokenizer=out/gone/tokenizer", "run pretrain/corpus/train_tokenizer.py first"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            run(script, home / "recipe.yaml", change)
 
 
-def test_the_catalogue_holds_the_ten_sources_and_each_says_how_to_get_it() -> None:
-    catalogue = Path(__file__).parent.parent / "configs/sources.yaml"
-    names = list(yaml.safe_load(catalogue.read_text()))
-    assert len(names) == 10
-    for name in names:
-        with pytest.raises(BadInput, match="to be had from: https://|no reader for this format yet"):
-            read_sources.choose_sources(read_sources.Settings(use=[name], catalogue=str(catalogue)))
+def read_by_the_format(prefix):
+    """Documents of a Megatron shard, read from the format's description and nothing else."""
+    index, tokens = prefix.with_suffix(".idx").read_bytes(), prefix.with_suffix(".bin").read_bytes()
+    magic, version, code, count, bounds = struct.unpack("<9sQBQQ", index[:34])
+    assert (magic, version, code, bounds) == (b"MMIDIDX\x00\x00", 1, 8, count + 1)
+    numbers = struct.unpack(f"<{count}i{count}q{bounds}q", index[34:])
+    assert numbers[2 * count :] == tuple(range(bounds))
+    places = zip(numbers[:count], numbers[count : 2 * count], strict=True)
+    return [list(struct.unpack_from(f"<{length}H", tokens, at)) for length, at in places]
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("read_sources.use=[nyhed]", "no source 'nyhed'; did you mean nyheder?"),
-        ("read_sources.own.nyheder.path=gone.gz", "^gone.gz not found$"),
-        ("read_sources.own.nyheder.path=out/tiny-base/raw_data/da.gz", "run runs/tiny_data/write.py first"),
-        ("read_sources.own.nyheder.reader=null", "nyheder: there is no reader for this format yet"),
-        ("read_sources.own.nyheder.text_column=tekst", r"kept 0 of 1 \(0.0%\); 1 no tekst"),
-        ("read_sources.own.nyheder.redaer=jsonl", "redaer is not a setting; did you mean reader?"),
-    ],
-)
-def test_a_wrong_source_is_refused_in_one_line(tmp_path: Path, change: str, message: str) -> None:
-    config = write_corpus_recipe(tmp_path, {"nyheder": DANISH[:1]})
-    recipe = yaml.safe_load(config.read_text())
-    recipe["read_sources"]["catalogue"] = str(config)
-    config.write_text(yaml.safe_dump(recipe))
-    with pytest.raises(BadInput, match=message):
-        run(read_sources.main, config, change)
+def test_an_independent_reader_finds_the_tokens_of_every_document_between_one_bos_and_one_eos(home):
+    tokenizer = AutoTokenizer.from_pretrained(home / "run/tokenizer")
+    processor = SentencePieceProcessor(model_file=str(home / "run/tokenizer/tokenizer.model"))
+    assert make_shards.encode(tokenizer, ODD) == [1, *processor.encode(ODD), 2]
+    assert tokenizer.decode(tokenizer(ODD, split_special_tokens=True)["input_ids"], skip_special_tokens=True) == ODD
+    held_out = {row["id"] for row in read_documents(home / "run/shards/validation.parquet")}
+    for name, is_validation in (("train", False), ("validation", True)):
+        documents = [row for id, row in rows(home / "run/corpus/unique").items() if (id in held_out) is is_validation]
+        reader = ShardReader(home / "run/shards" / name, verify=True)
+        expected = [[1, *processor.encode(row["text"]), 2] for row in documents]
+        assert read_by_the_format(reader.prefix) == [tokens.tolist() for tokens in reader] == expected != []
+        assert reader.facts["tokenizer_sha256"] == file_hash(home / "run/tokenizer/tokenizer.json")
+
+
+def test_a_damaged_shard_is_refused(home, tmp_path):
+    for name, damage, message in (
+        ("train.bin", lambda data: data[:-2], "corrupt shard: .* bytes, its index says"),
+        ("train.bin", lambda data: data[:50] + bytes([data[50] ^ 1]) + data[51:], "checksum differs"),
+        ("train.idx", lambda data: b"MMIDIDXX" + data[8:], "not a Megatron index"),
+        ("train.idx", lambda data: data[:-8], "corrupt shard: .* bytes for"),
+    ):
+        for path in (home / "run/shards").glob("train.*"):
+            (tmp_path / path.name).write_bytes(damage(path.read_bytes()) if path.name == name else path.read_bytes())
+        with pytest.raises(BadInput, match=message):
+            ShardReader(tmp_path / "train", verify=True)

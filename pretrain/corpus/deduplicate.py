@@ -3,27 +3,28 @@
 python pretrain/corpus/deduplicate.py --config configs/tiny.yaml
 
 First by the order of the sources' names, then by the order within a source. Texts are read twice and never held:
-memory is about 500 bytes a document.
+memory is about 600 bytes a document.
 """
 
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from snakmodel.config import read_command, run_script
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pretrain.corpus.minhash import MULTIPLIERS, find_pairs, hash_shingles, sign
+from pretrain.corpus.sieve import Judged, sift
+from snakmodel.config import BadInput, knob, read_command, run_script
+from snakmodel.documents import COLUMNS, document_files, read_documents
 from snakmodel.records import begin
-from snakmodel.settings import BadInput, knob
-
-if TYPE_CHECKING:
-    from pretrain.corpus.minhash import Positions
 
 
 @dataclass
 class Settings:
-    permutations: int = knob(64, "numbers in a MinHash signature", low=1)
+    permutations: int = knob(64, "numbers in a MinHash signature", low=1, high=len(MULTIPLIERS))
     # 8 x 8 finds .92 of pairs at Jaccard .85; the original's tool chose 4 x 15, which finds .31 of them
     bands: int = knob(8, "parts of a signature, one of which must agree", low=1)
     rows: int = knob(8, "numbers in a band", low=1)
@@ -34,81 +35,55 @@ class Settings:
 def main() -> None:
     command = read_command(Settings, "deduplicate", __doc__)
     settings, run = command.settings, command.run
-    if settings.bands * settings.rows > settings.permutations:
-        raise BadInput(
-            f"deduplicate: {settings.bands} bands of {settings.rows} rows need {settings.bands * settings.rows} "
-            f"permutations, got {settings.permutations}"
-        )
-    folder = run.folder("deduplicate")
-    work = begin(command, folder, {"in_language": run.folder("filter_language")})
+    if (needed := settings.bands * settings.rows) > settings.permutations:
+        raise BadInput(f"deduplicate: bands x rows need {needed} permutations, got {settings.permutations}")
+    folder, corpus = run.folder("deduplicate"), run.folder("filter_language")
+    work = begin(command, folder, {"in_language": corpus})
     if work is None:
         return
-    import pyarrow as pa  # late: a finished stage says so without Arrow
-    import pyarrow.parquet as pq
-
-    from pretrain.corpus.sieve import check_some_left, sift
-    from snakmodel.documents import document_files
-
-    files = document_files(run.folder("filter_language"))
-    exact, near = find_duplicates(files, settings)
-    ids = pa.concat_tables([pq.read_table(path, columns=["id"]) for path in files])["id"]
-    counts, position = {}, 0
-    for path in files:
-        judged = judge_documents(path, position, exact, near, ids)
-        schema = pq.read_schema(path)
-        measures = {name: schema.field(name).type for name in schema.names if name not in ("text", "source", "id")}
-        counts[path.stem] = sift(folder, path.stem, judged, measures, {"duplicate_of": pa.string()})
-        position += pq.read_metadata(path).num_rows
-    check_some_left(folder, counts)
+    files = document_files(corpus)
+    duplicates = find_duplicates(files, settings)
+    measures = {field.name: field.type for field in list(pq.read_schema(files[0]))[len(COLUMNS) :]}
+    remarks = {"duplicate_of": pa.string()}
+    counts = {path.stem: sift(folder / path.name, judge(path, duplicates), measures, remarks) for path in files}
     work.finish(counts=counts)
 
 
-def find_duplicates(files: list[Path], settings: Settings) -> tuple["Positions", "Positions"]:
-    """For each document the position of the first with the same text, and of the first of its near-duplicates.
-
-    Both are the document's own position where it has no earlier one. Positions count through all files.
-    """
-    import numpy as np
-    import pyarrow.parquet as pq
-
-    from pretrain.corpus.minhash import draw_permutations, find_pairs, first_of_cluster, hash_shingles, sign
-    from snakmodel.documents import read_documents
+def find_duplicates(files: list[Path], settings: Settings) -> dict[str, tuple[str, str]]:
+    """Ids of the duplicates, each with the reason to drop it and the id of the document that stays."""
+    from scipy.sparse import coo_array, csgraph  # late: a finished stage says so at once
 
     count = sum(pq.read_metadata(path).num_rows for path in files)
-    exact = np.arange(count)
     signatures_NP = np.zeros((count, settings.permutations), dtype=np.uint32)
+    ids: list[str] = []
+    exact: list[int] = []  # of each document the position, through all files, of the first with the same text
     signed: list[int] = []  # positions of the documents that have a signature, in the order of signatures_NP
-    multipliers = draw_permutations(settings.permutations)
     first_with: dict[bytes, int] = {}
-    texts = (document["text"] for path in files for document in read_documents(path, columns=["text"]))
-    for position, text in enumerate(texts):
-        exact[position] = first_with.setdefault(digest(text), position)
-        if exact[position] == position and len(shingles := hash_shingles(text, settings.ngram)):
-            signatures_NP[len(signed)] = sign(shingles, multipliers)
+    for position, document in enumerate(d for path in files for d in read_documents(path, ["id", "text"])):
+        # blind to Unicode's two spellings of a letter, and to how much space divides words
+        text = " ".join(unicodedata.normalize("NFC", document["text"]).split())
+        ids.append(document["id"])
+        exact.append(first_with.setdefault(blake2b(text.encode(), digest_size=16).digest(), position))
+        if exact[-1] == position and len(shingles := hash_shingles(document["text"], settings.ngram)):
+            signatures_NP[len(signed)] = sign(shingles, settings.permutations)
             signed.append(position)
     pairs = find_pairs(signatures_NP[: len(signed)], settings.bands, settings.rows, settings.threshold)
-    near = first_of_cluster(count, np.array(signed, dtype=np.int64)[pairs])
-    return exact, near
+    links = coo_array((np.ones(len(pairs)), np.array(signed, dtype=np.int64)[pairs].T), shape=(count, count))
+    _, clusters = csgraph.connected_components(links, directed=False)
+    _, firsts = np.unique(clusters, return_index=True)
+    near = firsts[clusters]  # of each document the position of its cluster's first
+    duplicates = {}
+    for position, first in enumerate(exact):
+        if near[first] != position:  # the first with the same text may itself be a near-duplicate
+            duplicates[ids[position]] = ("near duplicate" if first == position else "exact duplicate", ids[near[first]])
+    return duplicates
 
 
-def digest(text: str) -> bytes:
-    """128 bits of a text, blind to Unicode's two spellings of a letter and to how much space divides words."""
-    return blake2b(" ".join(unicodedata.normalize("NFC", text).split()).encode(), digest_size=16).digest()
-
-
-def judge_documents(
-    path: Path, position: int, exact: "Positions", near: "Positions", ids: Any
-) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """The documents of one file, the first of which is at `position`; `duplicate_of` names the one that stays."""
-    from snakmodel.documents import read_documents
-
-    for here, document in enumerate(read_documents(path), start=position):
-        stays = int(near[exact[here]])  # an exact duplicate's first may itself be a near-duplicate
-        if stays == here:
-            yield document, None
-        else:
-            reason = "exact duplicate" if exact[here] != here else "near duplicate"
-            yield {**document, "duplicate_of": ids[stays].as_py()}, reason
+def judge(path: Path, duplicates: dict[str, tuple[str, str]]) -> Judged:
+    """The documents of one file, each with the reason to drop it or None; `duplicate_of` names the one that stays."""
+    for document in read_documents(path):
+        reason, stays = duplicates.get(document["id"], (None, None))
+        yield {**document, "duplicate_of": stays}, reason
 
 
 if __name__ == "__main__":
