@@ -70,6 +70,7 @@ def tune(checkpoint: Checkpoint, data: Path, folder: Path, command: Command[Sett
 
     logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # about its own next version
+    warnings.filterwarnings("ignore", module="peft")  # saves no embeddings, whatever it says
     s = command.settings
     if checkpoint.is_local:
         check_weights(Path(checkpoint.location))

@@ -13,7 +13,7 @@ from conftest import ROOT, write_recipe
 from sentencepiece import SentencePieceProcessor
 from transformers import AutoTokenizer
 
-from pretrain.corpus import deduplicate, filter_language, make_shards, read_sources, readers, train_tokenizer
+from pretrain.corpus import deduplicate, filter_language, make_shards, minhash, read_sources, readers, train_tokenizer
 from runs.tiny_data import write
 from runs.tiny_data.formats import Page, convokit, wikipedia
 from snakmodel.documents import DocumentWriter, document_files, read_documents
