@@ -19,9 +19,9 @@ class Settings(SeriesSettings):
 
 def compare(base: Path, model: Path, settings: Settings) -> list[Row]:
     """One row a matrix of token vectors (tied models have one); tokens are named by the second model's tokenizer."""
-    from transformers import AutoTokenizer  # late: a finished stage says so at once
+    from snakmodel.models import load_tokenizer  # late: a finished stage says so at once
 
-    tokens = {row: token for token, row in AutoTokenizer.from_pretrained(model).get_vocab().items()}
+    tokens = {row: token for token, row in load_tokenizer(model).get_vocab().items()}
     pairs = read_pairs(base, model, "embed_tokens", "lm_head")
     return [{"matrix": what["type"]} | changes(before, after, tokens, settings.top_k) for what, before, after in pairs]
 

@@ -30,12 +30,9 @@ class Settings(Sampling):
 
 def load_model(folder: Path) -> tuple[Any, Any]:
     """Model and tokenizer of a folder, on the accelerator if there is one, in the type that it is stored in."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # late: a finished stage says so at once
-    from transformers.utils import logging
+    from snakmodel import models  # late: a finished stage says so at once
 
-    logging.disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", device_map="auto")
-    return model.eval(), AutoTokenizer.from_pretrained(folder)
+    return models.load_model(folder, dtype="auto", device_map="auto"), models.load_tokenizer(folder)
 
 
 def answer(model: Any, tokenizer: Any, ids: list[int], sampling: Sampling, streamer: Any = None) -> str:

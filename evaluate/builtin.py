@@ -18,7 +18,7 @@ from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.documents import read_documents
 from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.records import begin, write_jsonl
-from snakmodel.series import Checkpoint, check_weights, choose, read_series
+from snakmodel.series import Checkpoint, choose, read_series
 
 # ScandEval's name of each task, and the metric that stands for it
 TASKS = {
@@ -89,15 +89,11 @@ def read_texts(path: Path, limit: int) -> list[str]:
 def load(checkpoint: Checkpoint) -> tuple[Any, Any]:
     """Model and tokenizer of a checkpoint: bfloat16 on a GPU where there is one, else float32 on the CPU."""
     import torch  # takes seconds, and a finished stage says so at once
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    if checkpoint.is_local:
-        check_weights(Path(checkpoint.location))
+    from snakmodel.models import load_model, load_tokenizer
+
     device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
-    model = AutoModelForCausalLM.from_pretrained(checkpoint.location, dtype=dtype, use_safetensors=True)
-    return model.eval().to(device), AutoTokenizer.from_pretrained(checkpoint.location)
+    return load_model(checkpoint.location, dtype=dtype).to(device), load_tokenizer(checkpoint.location)
 
 
 def score_held_out(model: Any, tokenizer: Any, s: Settings, language: str, texts: list[str]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 python finetune/merge.py --config configs/tiny.yaml
 """
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -54,17 +53,14 @@ def merge(base: Checkpoint, adapter: Path, folder: Path, data: Path, s: Settings
     """Writes the merged model of one step. Refuses a merge unlike its adapter, and one like its base."""
     import torch  # late: a finished stage says so at once
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
+    from snakmodel.models import load_model, load_tokenizer
     from snakmodel.prompts import CHAT_TEMPLATE
 
-    logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # about its own next version
-    tokenizer = AutoTokenizer.from_pretrained(base.location)
+    tokenizer = load_tokenizer(base.location)
     tokenizer.chat_template = CHAT_TEMPLATE
     questions = check_questions(data, tokenizer)
-    model = AutoModelForCausalLM.from_pretrained(base.location, dtype=torch.float32).eval()
+    model = load_model(base.location, dtype=torch.float32)
     logits_base = logits(model, questions)
     tuned = PeftModel.from_pretrained(model, adapter).eval()
     logits_adapter = logits(tuned, questions)
@@ -72,7 +68,7 @@ def merge(base: Checkpoint, adapter: Path, folder: Path, data: Path, s: Settings
     facts = compare(logits_base, logits_adapter, logits(merged, questions), s.tolerance, str(folder))
     merged.to(getattr(torch, s.dtype)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    written = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    written = load_model(folder, dtype=torch.float32)
     return {**facts, "written_difference": difference(logits(written, questions), logits_adapter)}
 
 

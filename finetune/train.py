@@ -14,7 +14,7 @@ from typing import Any, Literal
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.records import begin
-from snakmodel.series import Checkpoint, check_weights, choose, read_series
+from snakmodel.series import Checkpoint, choose, read_series
 
 ALL_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"]  # SnakModel's
 
@@ -63,24 +63,20 @@ def tune(checkpoint: Checkpoint, data: Path, folder: Path, command: Command[Sett
     import torch  # late: a finished stage says so at once
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
-    from transformers.utils import logging
+    from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
+    from snakmodel.models import load_model, load_tokenizer
     from snakmodel.prompts import CHAT_TEMPLATE
 
-    logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # about its own next version
     warnings.filterwarnings("ignore", module="peft")  # saves no embeddings, whatever it says
     s = command.settings
-    if checkpoint.is_local:
-        check_weights(Path(checkpoint.location))
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.location)
+    tokenizer = load_tokenizer(checkpoint.location)
     tokenizer.chat_template = CHAT_TEMPLATE
     examples, dropped = tokenise(data, tokenizer, s)
     show_example(examples[0], tokenizer, step_name(checkpoint.step))
 
     torch.manual_seed(s.seed)
-    base = AutoModelForCausalLM.from_pretrained(checkpoint.location, dtype=getattr(torch, s.precision))
+    base = load_model(checkpoint.location, dtype=getattr(torch, s.precision))
     targets = ALL_TARGETS if s.targets == ["all"] else s.targets
     try:
         lora = LoraConfig(r=s.rank, lora_alpha=s.alpha, lora_dropout=s.dropout, target_modules=targets)  # type: ignore[arg-type]

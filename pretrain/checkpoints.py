@@ -74,7 +74,7 @@ def check_files(folder: Path, part: str = "") -> None:
             )
 
 
-def load_model(checkpoint: Path, config: Path) -> PreTrainedModel:
+def assemble_model(checkpoint: Path, config: Path) -> PreTrainedModel:
     """The model of a checkpoint, whole and in float32 on the CPU, whatever number of ranks wrote it."""
     with torch.device("meta"):  # no time is spent on random weights
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(config), dtype=torch.float32)

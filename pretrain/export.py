@@ -67,20 +67,18 @@ def export(checkpoint: Path, config: Path, tokenizer: str, folder: Path, s: Sett
     """
     import torch  # late: a finished stage says so at once
     from safetensors.torch import load_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    from pretrain.checkpoints import check_files, load_model
+    from pretrain.checkpoints import assemble_model, check_files
+    from snakmodel.models import load_model, load_tokenizer
 
-    logging.disable_progress_bar()
     check_files(checkpoint)
-    model = load_model(checkpoint, config).to(getattr(torch, s.dtype))
+    model = assemble_model(checkpoint, config).to(getattr(torch, s.dtype))
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
+    load_tokenizer(tokenizer).save_pretrained(folder)
     if not (checkpoint / "probe.safetensors").is_file():
         raise BadInput(f"{checkpoint} has no probe.safetensors: its held-out shard was too short to check an export by")
     probe = load_file(checkpoint / "probe.safetensors")
-    exported = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, s.dtype)).eval()
+    exported = load_model(folder, dtype=getattr(torch, s.dtype))
     with torch.no_grad():
         logits_BTV = exported(input_ids=probe["tokens"]).logits.float()
     difference = float((logits_BTV - probe["logits"]).abs().max() / probe["logits"].std())

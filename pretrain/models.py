@@ -3,16 +3,17 @@
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from snakmodel.config import BadInput
+from snakmodel.models import load_model, load_tokenizer
 
 
 def build_model(architecture: dict[str, Any] | None, parent: str | None, tokenizer: str, seed: int) -> PreTrainedModel:
     """A float32 causal language model on the CPU: loaded from `parent`, or from scratch with seeded weights."""
-    special = load(AutoTokenizer, tokenizer)
+    special = load_tokenizer(tokenizer)
     if parent is not None:
-        model = load(AutoModelForCausalLM, parent, dtype=torch.float32)
+        model = load_model(parent, dtype=torch.float32)
         rows = model.get_input_embeddings().weight.shape[0]
         if len(special) > rows:
             raise BadInput(f"tokenizer {tokenizer} has {len(special):,} tokens, {parent} embeds only {rows:,}")
@@ -27,12 +28,3 @@ def build_model(architecture: dict[str, Any] | None, parent: str | None, tokeniz
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"pretrain.architecture {architecture}: {' '.join(str(error).split())}") from None
-
-
-def load(cls: Any, location: str, **options: Any) -> Any:
-    """from_pretrained with one line for a folder or Hub id that cannot be loaded."""
-    try:
-        return cls.from_pretrained(location, **options)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadInput(f"{location}: cannot be loaded ({reason})") from None

@@ -63,9 +63,9 @@ def losses(run: Path) -> list[float]:
 
 
 def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
-    from pretrain.checkpoints import load_model
+    from pretrain.checkpoints import assemble_model
 
-    return load_model(run / f"checkpoints/step-{step:05d}", run / "checkpoints/config").state_dict()
+    return assemble_model(run / f"checkpoints/step-{step:05d}", run / "checkpoints/config").state_dict()
 
 
 def copy_of(recipe: Path, folder: Path, tokenizer: Path, **settings: object) -> Path:

@@ -34,11 +34,9 @@ def main() -> None:
     work = begin(command, folder, {"corpus": corpus, "tokenizer": tokenizer_file if is_local else settings.tokenizer})
     if work is None:
         return
-    from transformers import AutoTokenizer  # late: a finished stage says so at once
+    from snakmodel.models import load_tokenizer  # late: a finished stage says so at once
 
-    tokenizer = AutoTokenizer.from_pretrained(settings.tokenizer)
-    if None in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        raise BadInput(f"make_shards.tokenizer {settings.tokenizer}: has no BOS or no EOS to tell documents apart")
+    tokenizer = load_tokenizer(settings.tokenizer)
     counts = read_json(corpus / "run.json")["counts"]
     for count in counts.values():
         count.update(seen=count["kept"], dropped={}, tokens=0, validation_documents=0)

@@ -1,0 +1,42 @@
+"""Models and tokenizers from a folder or the Hub; what cannot be loaded is one line.
+
+Scripts import this late, after they know that there is something to do: it imports torch.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from snakmodel.config import BadInput
+from snakmodel.series import check_weights
+
+logging.disable_progress_bar()  # a series of small models would fill the screen with them
+warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # about its own next version
+
+
+def load_model(location: str | Path, **options: Any) -> Any:
+    """A causal language model in evaluation mode; safetensors only, and whole."""
+    if (Path(location) / "config.json").is_file():
+        check_weights(Path(location))
+    return load(AutoModelForCausalLM, location, use_safetensors=True, **options).eval()
+
+
+def load_tokenizer(location: str | Path) -> Any:
+    """A tokenizer that knows where a text begins and ends."""
+    tokenizer = load(AutoTokenizer, location)
+    for name in ("bos_token_id", "eos_token_id"):
+        if getattr(tokenizer, name) is None:
+            raise BadInput(f"tokenizer {location} has no {name}; documents could not be told apart")
+    return tokenizer
+
+
+def load(cls: Any, location: str | Path, **options: Any) -> Any:
+    """cls.from_pretrained, with one line for a folder or Hub id that cannot be loaded."""
+    try:
+        return cls.from_pretrained(location, **options)
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadInput(f"{location}: cannot be loaded ({reason})") from error
