@@ -178,15 +178,13 @@ def begin(
 
 def first_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """ "min_probability 0.6, now 0.7", or None where settings and inputs agree."""
-    old, new = before.get("settings", {}), now["settings"]
-    for key in [*new, *(k for k in old if k not in new)]:
-        if old.get(key) != new.get(key):
-            return f"{key} {old.get(key)!r}, now {new.get(key)!r}"
-    old, new = before.get("inputs", {}), now["inputs"]
-    for key in [*new, *(k for k in old if k not in new)]:
-        if old.get(key) != new.get(key):
-            path = (new.get(key) or old.get(key))["path"]
-            return f"another {key} ({path} has changed since)"
+    for part in ("settings", "inputs"):
+        old, new = before.get(part, {}), now[part]
+        for key in [*new, *(k for k in old if k not in new)]:
+            if old.get(key) != new.get(key) and part == "settings":
+                return f"{key} {old.get(key)!r}, now {new.get(key)!r}"
+            if old.get(key) != new.get(key):
+                return f"another {key} ({(new.get(key) or old.get(key))['path']} has changed since)"
     return None
 
 
@@ -204,10 +202,4 @@ def commit() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and the packages that shape results."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}

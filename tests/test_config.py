@@ -103,12 +103,6 @@ def test_a_wrong_recipe_is_one_line(tmp_path: Path, text: str, expected: str) ->
     assert expected in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_missing_recipe_names_the_nearest_file(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text("run_dir: o")
-    with pytest.raises(BadInput, match=r"tny\.yaml: no such file; did you mean .*tiny\.yaml"):
-        read_command(Settings, "pretrain", "", ["--config", str(tmp_path / "tny.yaml")])
-
-
 def test_help_lists_every_setting_with_unit_default_and_the_recipes_value(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

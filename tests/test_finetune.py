@@ -16,7 +16,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from finetune.merge import compare
 from snakmodel.config import BadInput
 from snakmodel.prompts import CHAT_TEMPLATE, answer_labels, chat_ids
+from snakmodel.records import read_json
 from snakmodel.series import read_series, write_series
+
+FOLDERS = ("data", "adapters/all-r4-chat/step-00000", "all-r4-chat/step-00000")  # of one step, as stages write them
 
 
 @pytest.fixture
@@ -77,23 +80,15 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, word_tokenizer: Path) -> Pat
     write_series(models, "made", rows)
     lines = [{"instruction": f"w{n}", "input": "", "output": "w9"} for n in range(10, 90)]
     made = {"path": str(folder / "set.jsonl"), "prompt": ["instruction", "input"], "answer": "output"}
-    lines += [
-        {"instruction": "w5", "input": "w6", "output": ""},
-        {"instruction": "w5 " * 60, "input": "", "output": "w6"},
-    ]
+    lines += [{**lines[0], "output": ""}, {**lines[0], "instruction": "w5 " * 60}]
     (folder / "set.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sizes = {"rank": 4, "micro_batch": 4, "accumulation": 2, "epochs": 12, "save_every": 4, "sequence_length": 32}
     recipe = write_recipe(
         folder / "recipe.yaml",
-        instructions={
-            "sets": {"made": made},
-            "identity": [["w3", "w4"]],
-        },
-        finetune={
-            "variant": "all-r4-chat", "rank": 4, "micro_batch": 4, "accumulation": 2, "epochs": 12, "save_every": 4,
-            "learning_rate": 0.01, "sequence_length": 32,
-        },
+        instructions={"sets": {"made": made}, "identity": [["w3", "w4"]]},
+        finetune={"variant": "all-r4-chat", "learning_rate": 0.01, **sizes},
         merge={"variant": "all-r4-chat"},
-    )  # fmt: skip
+    )
     for name in ("instructions", "train", "merge"):
         done = script(f"finetune/{name}.py", "--config", recipe)
         assert done.returncode == 0, done.stderr
@@ -114,15 +109,9 @@ def test_every_step_is_tuned_with_lm_head_and_knows_what_the_instructions_say(tu
         assert int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()) == 9
     names = load_file(run / "instruct/adapters/all-r4-chat/step-00004/adapter_model.safetensors")
     assert any("lm_head" in name for name in names) and all("lora_" in name for name in names)
-
-
-def test_records_count_what_was_left_out_and_how_well_the_merge_fits(tuned: Path) -> None:
-    run = tuned.parent / "run"
-    counts = json.loads((run / "instruct/data/run.json").read_text())["counts"]
-    assert counts["made"] == {"seen": 82, "kept": 81, "dropped": {"empty question or answer": 1}}
-    record = json.loads((run / "instruct/adapters/all-r4-chat/step-00000/run.json").read_text())
-    assert record["examples"] == 81 and record["dropped"] == {"longer than sequence_length": 1}
-    merged = json.loads((run / "instruct/all-r4-chat/step-00000/run.json").read_text())
+    data, tuned_from, merged = (read_json(run / f"instruct/{name}/run.json") for name in FOLDERS)
+    assert data["counts"]["made"] == {"seen": 82, "kept": 81, "dropped": {"empty question or answer": 1}}
+    assert tuned_from["examples"] == 81 and tuned_from["dropped"] == {"longer than sequence_length": 1}
     assert merged["written_difference"] < 1e-3 < merged["base_difference"]
 
 
@@ -153,20 +142,10 @@ def test_tuning_killed_half_way_ends_with_the_same_adapter(tuned: Path, tmp_path
         ("train", "steps=0,3", "no checkpoint of step 3; the series has 0, 4"),
         ("train", "steps=0-4", "'0-4' is no step"),
         ("train", "variant=data", "cannot be a folder's name"),
-        ("train", "rank=8", "was made with rank 4, now 8"),
         ("merge", "variant=other", "step-*/run.json not found: run finetune/train.py first"),
-        ("instructions", "sets.made.answer=svar", "was made with sets"),
+        ("instructions", "sets.made.answer=svar run_dir={folder}", "set made has no column 'svar'"),
     ],
 )
-def test_wrong_tuning_input_is_one_line(tuned: Path, stage: str, override: str, expected: str) -> None:
-    done = script(f"finetune/{stage}.py", "--config", tuned, override)
+def test_wrong_tuning_input_is_one_line(tuned: Path, tmp_path: Path, stage: str, override: str, expected: str) -> None:
+    done = script(f"finetune/{stage}.py", "--config", tuned, *override.format(folder=tmp_path).split())
     assert done.returncode == 2 and expected in done.stderr and len(done.stderr.splitlines()) == 1
-
-
-def test_a_missing_column_is_named_with_those_that_are_there(tuned: Path, tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(tuned.read_text().replace(str(tuned.parent / "run"), str(tmp_path / "run")))
-    done = script("finetune/instructions.py", "--config", recipe, "sets.made.answer=svar")
-    assert done.returncode == 2
-    assert "set made has no column 'svar'; it has instruction, input, output" in done.stderr
-    assert not (tmp_path / "run/instruct/data/train.parquet").exists()

@@ -1,7 +1,6 @@
 """The miniature from end to end, in one shared run of configs/test.yaml: pytest tests/test_pipeline.py"""
 
 import hashlib
-import json
 import os
 import shutil
 import signal
@@ -14,6 +13,7 @@ import yaml
 from conftest import ROOT, run_all, script
 
 from snakmodel.paths import STAGES, Run
+from snakmodel.records import read_json
 from snakmodel.series import read_series
 
 
@@ -76,7 +76,7 @@ def digest(path: Path) -> str:
 
 
 def test_scores_of_every_step_carry_intervals_and_chance(tiny_run: Path) -> None:
-    rows = json.loads((tiny_run / "run/scores/scores.json").read_text())["rows"]
+    rows = read_json(tiny_run / "run/scores/scores.json")["rows"]
     primary = [row for row in rows if row["primary"] and row["chance"] is not None]
     cells = {(row["series"], row["step"], row["dataset"]) for row in primary}
     assert len(cells) == (9 + 3) * 3  # steps of both series, three tasks

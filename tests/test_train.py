@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import ROOT, TINY_LLAMA, script, torchrun, training, write_recipe, write_shards
+from conftest import ROOT, script, torchrun, training, write_recipe, write_shards
 
 from pretrain.schedule import count_windows, cut_windows, learning_rate, window_numbers
 from snakmodel.records import read_jsonl
@@ -148,6 +148,8 @@ def test_a_finished_run_is_recognised_and_other_settings_over_it_are_refused(tra
     again = script("pretrain/train.py", "--config", trained)
     assert again.returncode == 0 and "pretrain: done" in again.stdout
     assert script("pretrain/train.py", "--config", trained, "log_every=3").returncode == 0  # shapes nothing
+    both = script("pretrain/train.py", "--config", trained, "init_from=x")
+    assert both.returncode == 2 and "exactly one of init_from and architecture" in both.stderr
     other = script("pretrain/train.py", "--config", trained, "learning_rate=0.02")
     assert other.returncode == 2
     assert "was made with learning_rate 0.01, now 0.02; add --overwrite" in other.stderr
@@ -160,11 +162,3 @@ def test_a_batch_that_does_not_divide_names_both_numbers_and_one_that_does(
     done = script("pretrain/train.py", "--config", recipe)
     assert done.returncode == 2
     assert "global_batch 8 is no multiple of micro_batch 3 x 1 ranks; try micro_batch=2" in done.stderr
-
-
-def test_a_model_from_scratch_and_a_model_to_continue_exclude_each_other(tmp_path: Path, word_tokenizer: Path) -> None:
-    recipe = write_recipe(
-        tmp_path / "r.yaml", pretrain=training(word_tokenizer, init_from="x", architecture=TINY_LLAMA)
-    )
-    done = script("pretrain/train.py", "--config", recipe)
-    assert done.returncode == 2 and "exactly one of init_from and architecture" in done.stderr
