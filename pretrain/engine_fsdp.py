@@ -8,7 +8,7 @@ import os
 import pickle
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -24,6 +24,9 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.functional import cross_entropy
 
 from snakmodel.config import BadInput
+
+if TYPE_CHECKING:
+    from pretrain.train import Settings
 
 warnings.filterwarnings("ignore", module="torch.distributed.checkpoint")  # says that gloo on CPU is gloo on CPU
 
@@ -47,20 +50,10 @@ def start_ranks() -> tuple[int, int, torch.device]:
 class FsdpEngine:
     """A model sharded over all ranks with its AdamW; parameters, gradients and moments stay in float32."""
 
-    def __init__(
-        self,
-        model: torch.nn.Module,
-        device: torch.device,
-        *,
-        bfloat16: bool,
-        activation_checkpointing: bool,
-        betas: tuple[float, float],
-        epsilon: float,
-        weight_decay: float,
-        gradient_clip: float,
-    ) -> None:
-        self.device, self.gradient_clip = device, gradient_clip
-        if activation_checkpointing:
+    def __init__(self, model: torch.nn.Module, device: torch.device, s: "Settings") -> None:
+        self.device, self.gradient_clip = device, s.gradient_clip
+        bfloat16 = s.precision == "bfloat16"
+        if s.activation_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         mesh = init_device_mesh(device.type, (dist.get_world_size(),), mesh_dim_names=("data",))
         policy = MixedPrecisionPolicy(
@@ -76,10 +69,10 @@ class FsdpEngine:
         decayed = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
         other = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
         groups: list[dict[str, Any]] = [
-            {"params": decayed, "weight_decay": weight_decay},
+            {"params": decayed, "weight_decay": s.weight_decay},
             {"params": other, "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=epsilon, fused=True)
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(s.beta1, s.beta2), eps=s.epsilon, fused=True)
 
     def describe(self) -> str:
         """What was really built, to print at the start: ranks, sharded or not, dtype."""

@@ -78,16 +78,7 @@ def main() -> None:
     model = build_model(s.architecture, parent, s.tokenizer, s.seed)
     if rank == 0:
         model.config.save_pretrained(folder / "config")
-    engine = FsdpEngine(
-        model,
-        device,
-        bfloat16=s.precision == "bfloat16",
-        activation_checkpointing=s.activation_checkpointing,
-        betas=(s.beta1, s.beta2),
-        epsilon=s.epsilon,
-        weight_decay=s.weight_decay,
-        gradient_clip=s.gradient_clip,
-    )
+    engine = FsdpEngine(model, device, s)
     done = newest_resumable(folder)
     if done:
         check_files(folder / step_name(done))

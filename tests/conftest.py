@@ -23,16 +23,8 @@ def script(*words: object, **environment: str) -> subprocess.CompletedProcess[st
 
 def torchrun(ranks: int, config: Path) -> list[str]:
     """The command that trains over several ranks."""
-    return [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        str(ranks),
-        "pretrain/train.py",
-        "--config",
-        str(config),
-    ]
+    launcher = f"-m torch.distributed.run --nproc-per-node {ranks} pretrain/train.py --config"
+    return [sys.executable, *launcher.split(), str(config)]
 
 
 def write_recipe(path: Path, **sections: object) -> Path:
@@ -52,9 +44,8 @@ def word_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     folder = tmp_path_factory.mktemp("tokenizer")
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    fast.save_pretrained(folder)
     return folder
 
 
