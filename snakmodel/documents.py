@@ -5,7 +5,6 @@ Rejected documents lie in `rejects/` beside the kept ones, with a `reason` colum
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -50,9 +49,7 @@ class DocumentWriter:
             self.writer.write_table(pa.Table.from_pylist(self.rows, schema=self.schema))
             self.rows, self.characters = [], 0
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 self.flush()

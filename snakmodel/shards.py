@@ -8,7 +8,6 @@ Format: Megatron-LM, megatron/core/datasets/indexed_dataset.py.
 import hashlib
 import struct
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -66,9 +65,7 @@ class ShardWriter:
             },
         )
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self.file.close()
         finally:
