@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 RECIPE=${1:-configs/tiny.yaml}
 BASE=${2:-configs/tiny-base.yaml}
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} OMP_WAIT_POLICY=passive # on shared cores, threads that spin cost 40 times
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 # threads that spin cost shared cores dear
 export TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 DS_ACCELERATOR=cpu # nothing here comes from the Hub
 
 # The base model: raw data of the miniature, an English corpus, a tokenizer, a small Llama from scratch

@@ -178,13 +178,14 @@ def begin(
 
 def first_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """ "min_probability 0.6, now 0.7", or None where settings and inputs agree."""
-    for part in ("settings", "inputs"):
-        old, new = before.get(part, {}), now[part]
-        for key in [*new, *(k for k in old if k not in new)]:
-            if old.get(key) != new.get(key) and part == "settings":
-                return f"{key} {old.get(key)!r}, now {new.get(key)!r}"
-            if old.get(key) != new.get(key):
-                return f"another {key} ({(new.get(key) or old.get(key))['path']} has changed since)"
+    old, new = before["settings"], now["settings"]
+    for key in [*new, *(k for k in old if k not in new)]:
+        if old.get(key) != new.get(key):
+            return f"{key} {old.get(key)!r}, now {new.get(key)!r}"
+    old, new = before["inputs"], now["inputs"]
+    for key in [*new, *(k for k in old if k not in new)]:
+        if key not in old or key not in new or old[key]["hash"] != new[key]["hash"]:  # a moved run is the same run
+            return f"another {key} ({(new.get(key) or old[key])['path']} has changed since)"
     return None
 
 

@@ -12,6 +12,7 @@ from conftest import script
 def copy(tiny_run: Path, tmp_path: Path) -> Path:
     """A recipe over a copy of the shared run, to be spoilt."""
     shutil.copytree(tiny_run / "run", tmp_path / "run")
+    (tmp_path / "base").symlink_to(tiny_run / "base")
     recipe = yaml.safe_load((tiny_run / "test.yaml").read_text()) | {"run_dir": str(tmp_path / "run")}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     return tmp_path / "recipe.yaml"

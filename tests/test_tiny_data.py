@@ -118,15 +118,10 @@ def test_danish_agrees_and_knows_where_the_verb_goes() -> None:
     assert danish.subordinate_clause("hun", "så", "hunden", "ikke") == "hun ikke så hunden"
 
 
-def test_clean_documents_are_in_their_language_and_not_near_duplicates_of_each_other() -> None:
-    from pretrain.corpus.filter_language import load_identifier
-
-    identifier = load_identifier(["da", "no", "nn", "sv", "en", "de", "nl", "is"])
+def test_clean_documents_are_not_near_duplicates_of_each_other() -> None:
     rng = random.Random(5)
-    for language, genres in (("da", danish.GENRES), ("en", english.GENRES)):
+    for genres in (danish.GENRES, english.GENRES):
         texts = [text for _, text in write.draw(rng, genres, 600)]
-        found = [identifier.classify(text) for text in texts]
-        assert sum(name == language and chance > 0.6 for name, chance in found) >= 0.99 * len(texts)
         by_shingle: dict[tuple[str, ...], list[int]] = {}
         for number, text in enumerate(texts):
             for shingle in noise.shingles(text):
