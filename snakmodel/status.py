@@ -15,7 +15,8 @@ from snakmodel.series import choose, read_series
 
 def main() -> None:
     run = Run(Path(sys.argv[1] if len(sys.argv) == 2 else "out/tiny"))
-    records = sorted(run.root.glob("**/started.json"), key=lambda path: path.stat().st_mtime)
+    records = [run.folder(s.section) / "started.json" for s in STAGES if s.folder and not s.per_step]
+    records = sorted((path for path in records if path.is_file()), key=lambda path: path.stat().st_mtime)
     if not records:
         raise BadInput(f"{run.root} holds no stage that was started; type: bash runs/tiny.sh")
     config = read_json(records[-1])["config"]

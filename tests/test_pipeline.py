@@ -52,7 +52,7 @@ def test_status_names_what_is_done_and_what_comes_next(tiny_run: Path, tmp_path:
     text = script("-m", "snakmodel.status", tmp_path / "run").stdout
     assert "merge            partial  2 of 3 steps; missing all-r8-chat/step-00008" in text
     assert "next: python pretrain/corpus/read_sources.py" in text
-    assert script("-m", "snakmodel.status", tmp_path).returncode == 2
+    assert script("-m", "snakmodel.status", tmp_path).returncode == 2  # no run, but the folder of one
 
 
 def test_an_interrupted_corpus_stage_continues_to_the_same_bytes(tiny_run: Path, tmp_path: Path) -> None:
@@ -66,7 +66,8 @@ def test_an_interrupted_corpus_stage_continues_to_the_same_bytes(tiny_run: Path,
         process.stdout.readline()  # the first source is through
         process.send_signal(signal.SIGINT)
         _, error = process.communicate()
-        assert process.returncode in (0, 130) and b"Traceback" not in error, error
+        assert process.returncode in (0, 130), error  # 0: it was through, or Ctrl-C fell into a destructor
+        assert process.returncode == 0 or error == b"interrupted; the same command continues\n"
         assert script(*command[1:]).returncode == 0
     for name in ("train.bin", "train.idx", "validation.bin", "validation.idx"):
         assert digest(tmp_path / "run/shards" / name) == digest(tiny_run / "run/shards" / name)
