@@ -29,7 +29,7 @@ def compare(base: Path, model: Path, settings: Settings) -> list[Row]:
 def changes(before_VD: np.ndarray, after_VD: np.ndarray, tokens: dict[int, str], top_k: int) -> Row:
     """The paper's measure, sum of |difference| over each token's vector in the unit of the weights: spread and ends.
 
-    list[Row] without a token (a vocabulary padded to a round number) count, and are named "row 32001".
+    Rows without a token (a vocabulary padded to a round number) count, and are named "row 32001".
     """
     changes_V = np.abs(before_VD - after_VD).sum(axis=1, dtype=np.float64)
     order = np.argsort(-changes_V, kind="stable").tolist()

@@ -61,7 +61,7 @@ def main() -> None:
         for place in sorted({0, len(checkpoints) // 2, len(checkpoints) - 1}):
             chosen.append((series, checkpoints[place], local_folder(checkpoints[place])))
     inputs = {f"{series} {step_name(checkpoint.step)}": checkpoint.source for series, checkpoint, _ in chosen}
-    work = begin(command, run.folder("samples"), inputs)
+    work = begin(command, run.folder("samples"), inputs, derived=True)
     if work is None:
         return
     from snakmodel.likelihood import encode  # late: it imports torch

@@ -6,11 +6,13 @@ Cheap and derived: where steps have been added or scored anew since, it starts a
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from snakmodel.config import BadInput, read_command, run_script
-from snakmodel.paths import PRETRAINED
-from snakmodel.records import begin, missing, read_jsonl, write_json
+from snakmodel.paths import PRETRAINED, Run, step_name
+from snakmodel.records import begin, identity, missing, read_json, read_jsonl, write_json
+from snakmodel.series import read_series
 
 
 @dataclass
@@ -22,7 +24,7 @@ def main() -> None:
     command = read_command(Settings, "collect", __doc__)
     records, folder = command.run.folder("builtin"), command.run.folder("collect")
     steps = sorted(records.glob("*/step-*"))
-    finished = [step for step in steps if (step / "run.json").is_file()]
+    finished = [step for step in steps if is_current(step, command.run)]
     if not finished:
         raise BadInput(missing(records / "*/step-*/run.json"))
     work = begin(command, folder, {f"{step.parent.name}/{step.name}": step for step in finished}, derived=True)
@@ -35,7 +37,17 @@ def main() -> None:
     work.finish(counts={"steps": len(finished), "unfinished": len(unfinished), "rows": len(rows)})
     print(f"{folder / 'scores.json'}: {len(rows):,} scores of {len(finished):,} steps")
     for step in unfinished:
-        print(f"left out, not finished: {step} (run evaluate/builtin.py)")
+        print(f"left out, not finished or of another model: {step} (run evaluate/builtin.py)")
+
+
+def is_current(step: Path, run: Run) -> bool:
+    """Whether a step's records are finished, and of the model that its series has at this step now."""
+    series = run.series(step.parent.name)
+    if not (step / "run.json").is_file() or not (series / "series.json").is_file():
+        return False
+    models = {step_name(checkpoint.step): checkpoint.source for checkpoint in read_series(series)}
+    scored = read_json(step / "run.json")["inputs"]["model"]["hash"]
+    return step.name in models and identity(models[step.name]) == scored
 
 
 def score_rows(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.paths import PRETRAINED, step_name, step_of
-from snakmodel.records import begin, missing
+from snakmodel.records import begin, identity, missing, read_json
 from snakmodel.series import Checkpoint, read_series, write_series
 
 
@@ -30,7 +30,10 @@ def main() -> None:
     bases = {checkpoint.step: checkpoint for checkpoint in read_series(run.series(PRETRAINED))}
     rows = []
     for step, adapter in folders.items():
-        assert step is not None
+        if step not in bases or read_json(adapter / "run.json")["inputs"]["model"]["hash"] != identity(
+            bases[step].source
+        ):
+            raise BadInput(f"{adapter} was tuned on a model that is no longer step {step} of the series; tune it again")
         folder, base = run.series(s.variant) / step_name(step), bases[step]
         rows.append({"step": step, "location": folder, "tokens": base.row["tokens"], "parent": base.location})
         work = begin(

@@ -5,6 +5,7 @@ python finetune/train.py --config configs/tiny.yaml [finetune.steps=0,200] [fine
 LoRA: Hu et al. 2021. An interrupted step resumes from its last saved state.
 """
 
+import os
 import shutil
 import warnings
 from dataclasses import dataclass
@@ -56,10 +57,12 @@ def main() -> None:
         if work is None:
             continue
         work.finish(**tune(checkpoint, data / "train.parquet", folder, command))
+        shutil.rmtree(folder / "trainer", ignore_errors=True)
 
 
 def tune(checkpoint: Checkpoint, data: Path, folder: Path, command: Command[Settings]) -> dict[str, Any]:
     """Trains the adapter of one step and writes it to `folder`. Returns the facts for its record."""
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # with several, the Trainer would multiply the batch
     import torch  # late: a finished stage says so at once
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
@@ -108,7 +111,6 @@ def tune(checkpoint: Checkpoint, data: Path, folder: Path, command: Command[Sett
     trainer = Trainer(model, arguments, collator, train_dataset=Dataset.from_list(examples))
     result = trainer.train(resume_from_checkpoint=last_state(folder / "trainer"))
     model.save_pretrained(str(folder), save_embedding_layers=False)  # an adapter on lm_head is no reason to copy it
-    shutil.rmtree(folder / "trainer", ignore_errors=True)
     print(f"finetune {step_name(checkpoint.step)}: loss {result.training_loss:.3f}", flush=True)
     return {"examples": len(examples), "dropped": dropped, "loss": result.training_loss, "step": checkpoint.step}
 
@@ -118,15 +120,17 @@ def tokenise(data: Path, tokenizer: Any, s: Settings) -> tuple[list[dict[str, li
     from snakmodel.documents import read_documents
     from snakmodel.prompts import answer_labels, chat_ids
 
-    examples, dropped = [], {"longer than sequence_length": 0}
+    examples, dropped = [], {"longer than sequence_length": 0, "spells out special tokens": 0}
+    special = {tokenizer.bos_token_id, tokenizer.eos_token_id}
     for row in read_documents(data):
         prompt, whole = chat_ids(tokenizer, row["text"]), chat_ids(tokenizer, row["text"], row["answer"])
-        labels = answer_labels(prompt, whole) if s.loss_on == "answer" else whole
-        assert whole.count(tokenizer.bos_token_id) == 1 and whole[0] == tokenizer.bos_token_id
-        assert whole[-1] == tokenizer.eos_token_id, "the model must learn to stop"
+        assert (whole[0], whole[-1]) == (tokenizer.bos_token_id, tokenizer.eos_token_id), "it must learn to stop"
         if len(whole) > s.sequence_length:
             dropped["longer than sequence_length"] += 1
+        elif special & set(whole[1:-1]):  # "<s>" is also how a web page strikes words out
+            dropped["spells out special tokens"] += 1
         else:
+            labels = answer_labels(prompt, whole) if s.loss_on == "answer" else whole
             examples.append({"input_ids": whole, "attention_mask": [1] * len(whole), "labels": labels})
     if not examples:
         raise BadInput(f"{data}: no instruction fits sequence_length {s.sequence_length}")

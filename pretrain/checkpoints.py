@@ -20,12 +20,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from pretrain.engine_fsdp import FsdpEngine
 from snakmodel.config import BadInput
 from snakmodel.paths import step_name, step_of
-from snakmodel.records import read_json, write_json
+from snakmodel.records import file_hash, read_json, write_json
 
 
-def save(
-    engine: FsdpEngine, folder: Path, step: int, tokens: int, probe_BT: np.ndarray | None, keep: int | None
-) -> None:
+def save(engine: FsdpEngine, folder: Path, step: int, tokens: int, probe_BT: np.ndarray, keep: int | None) -> None:
     """Saves a checkpoint and drops the optimiser states of all but the newest `keep`. Every rank must call it.
 
     keep=None: without the optimiser's state (step 0 of a model from scratch, which nothing resumes from).
@@ -38,19 +36,22 @@ def save(
         temporary.mkdir(parents=True)
     dist.barrier()
     engine.save(temporary, with_optimizer=keep is not None)
-    if probe_BT is not None:
-        tokens_BT = torch.from_numpy(probe_BT).contiguous()
-        logits_BTV = engine.logits(tokens_BT)
-        if first:
-            save_file({"tokens": tokens_BT, "logits": logits_BTV}, temporary / "probe.safetensors")
+    tokens_BT = torch.from_numpy(probe_BT).contiguous()
+    logits_BTV = engine.logits(tokens_BT)
+    if first:
+        save_file({"tokens": tokens_BT, "logits": logits_BTV}, temporary / "probe.safetensors")
     dist.barrier()
     if first:
         files = {p.relative_to(temporary).as_posix(): p.stat().st_size for p in temporary.rglob("*") if p.is_file()}
-        write_json(temporary / "run.json", {"step": step, "tokens": tokens, "files": files})
+        # the probe's logits stand for the weights: a retrained step is another input to those who read it
+        weights = file_hash(temporary / "probe.safetensors")
+        write_json(temporary / "run.json", {"step": step, "tokens": tokens, "weights": weights, "files": files})
         temporary.rename(final)
-        for old in sorted(folder.glob("step-*/optimizer"))[: -keep if keep else None]:
-            moved = old.rename(old.with_name("optimizer.old"))  # a half-deleted one must never be resumed from
-            shutil.rmtree(moved)
+        states = sorted(folder.glob("step-*/optimizer"), key=lambda path: step_of(path.parent.name) or 0)
+        for old in states[: -keep if keep else None]:
+            old.rename(old.with_name("optimizer.old"))  # a half-deleted one must never be resumed from
+        for old in folder.glob("step-*/optimizer.old"):
+            shutil.rmtree(old)
     dist.barrier()
 
 

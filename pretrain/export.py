@@ -33,14 +33,15 @@ def main() -> None:
         raise BadInput(missing(checkpoints / "step-*/run.json"))
     for checkpoint in records.values():
         folder = run.series(PRETRAINED) / checkpoint.name
+        if command.overwrite and not (checkpoint / "model").is_dir():
+            raise BadInput(f"{checkpoint} has no weights any more (free_space): its export cannot be made again")
         work = begin(command, folder, {"checkpoint": checkpoint})
-        if work is None:
-            continue
-        difference = export(checkpoint, checkpoints / "config", training["tokenizer"], folder, s)
-        print(f"{checkpoint.name}: logits differ by {difference:.1e} standard deviations at most", flush=True)
-        work.finish(logit_difference=difference, tokens=read_json(checkpoint / "run.json")["tokens"])
-        if s.free_space and not (checkpoint / "optimizer").is_dir():
-            shutil.rmtree(checkpoint / "model")
+        if work is not None:
+            difference = export(checkpoint, checkpoints / "config", training["tokenizer"], folder, s)
+            print(f"{checkpoint.name}: logits differ by {difference:.1e} standard deviations at most", flush=True)
+            work.finish(logit_difference=difference, tokens=read_json(checkpoint / "run.json")["tokens"])
+        if s.free_space and (folder / "run.json").is_file() and not (checkpoint / "optimizer").is_dir():
+            shutil.rmtree(checkpoint / "model", ignore_errors=True)
     if not command.check:
         write_series(run.series(PRETRAINED), run.root.name, rows(records, run.series(PRETRAINED), training))
 
@@ -75,8 +76,6 @@ def export(checkpoint: Path, config: Path, tokenizer: str, folder: Path, s: Sett
     model = assemble_model(checkpoint, config).to(getattr(torch, s.dtype))
     model.save_pretrained(folder)
     load_tokenizer(tokenizer).save_pretrained(folder)
-    if not (checkpoint / "probe.safetensors").is_file():
-        raise BadInput(f"{checkpoint} has no probe.safetensors: its held-out shard was too short to check an export by")
     probe = load_file(checkpoint / "probe.safetensors")
     exported = load_model(folder, dtype=getattr(torch, s.dtype))
     with torch.no_grad():

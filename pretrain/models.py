@@ -7,6 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from snakmodel.config import BadInput
 from snakmodel.models import load_model, load_tokenizer
+from snakmodel.settings import nearest
 
 
 def build_model(architecture: dict[str, Any] | None, parent: str | None, tokenizer: str, seed: int) -> PreTrainedModel:
@@ -19,6 +20,9 @@ def build_model(architecture: dict[str, Any] | None, parent: str | None, tokeniz
             raise BadInput(f"tokenizer {tokenizer} has {len(special):,} tokens, {parent} embeds only {rows:,}")
         return model
     assert architecture is not None
+    known = AutoConfig.for_model(architecture.get("model_type", "llama")).to_dict() | {"rope_theta": None}
+    if unknown := [key for key in architecture if key not in known]:
+        raise BadInput(f"pretrain.architecture.{unknown[0]} is not a setting; {nearest(unknown[0], tuple(known))}")
     given = {"vocab_size": len(special), **architecture}
     try:
         config = AutoConfig.for_model(

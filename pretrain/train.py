@@ -7,15 +7,17 @@ The same command resumes after an interruption, bit for bit on the same number o
 Exit status of --check: 0 there is something to do, 3 finished (no need to start torchrun), 2 bad input.
 """
 
+import math
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pretrain.schedule import count_windows, cut_windows, learning_rate, window_numbers
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.paths import step_name
-from snakmodel.records import begin, read_jsonl, write_jsonl
+from snakmodel.records import begin, file_hash, read_jsonl, write_jsonl
 from snakmodel.series import resolve_model
 
 if TYPE_CHECKING:
@@ -60,6 +62,11 @@ def main() -> None:
     parent = resolve_model(s.init_from) if s.init_from else None
     rank = int(os.environ.get("RANK", 0))
     work = begin(command, folder, {"shards": shards, **({"parent": parent} if parent else {})}, writes=rank == 0)
+    if command.check and work is None and not (folder / "run.json").is_file():
+        from snakmodel.shards import ShardReader  # late: a finished run says so at once
+
+        probe_tokens(ShardReader(shards / "validation"))
+        enough_windows(ShardReader(shards / "train"), s.sequence_length)
     if work is None:
         raise SystemExit(3 if command.check and (folder / "run.json").is_file() else 0)
 
@@ -75,6 +82,8 @@ def main() -> None:
     local_batch = share_of_batch(s.global_batch, s.micro_batch, ranks)
     train, validation = (ShardReader(shards / n, s.verify_shards and rank == 0) for n in ("train", "validation"))
     windows = enough_windows(train, s.sequence_length)
+    probe = probe_tokens(validation)
+    check_tokenizer(train, s.tokenizer)
     model = build_model(s.architecture, parent, s.tokenizer, s.seed)
     if rank == 0:
         model.config.save_pretrained(folder / "config")
@@ -85,7 +94,6 @@ def main() -> None:
         engine.load(folder / step_name(done))
     say(rank, f"{engine.describe()}; {train.facts['tokens']:,} tokens; from step {done} of {s.steps}")
     log = [row for row in read_jsonl(folder / "log.jsonl") if row["step"] <= done] if done else []
-    probe = probe_tokens(validation)
     held_out = held_out_windows(validation, s, rank, ranks)
     if not done and parent is None:
         save(engine, folder, 0, 0, probe, keep=None)
@@ -105,6 +113,10 @@ def main() -> None:
             "tokens": step * s.global_batch * s.sequence_length,
             "seconds": time.perf_counter() - clock,
         }
+        if not math.isfinite(row["loss"]):
+            raise BadInput(
+                f"step {step}: the loss is {row['loss']}; lower learning_rate {s.learning_rate:g} or look at the data"
+            )
         row["tokens_per_second"] = s.global_batch * s.sequence_length / row["seconds"]
         if held_out is not None and s.validate_every and (step % s.validate_every == 0 or step == s.steps):
             row["validation_loss"] = engine.validation_loss(torch.from_numpy(held_out), s.micro_batch)
@@ -143,10 +155,21 @@ def enough_windows(shard: "ShardReader", length: int) -> int:
     return windows
 
 
-def probe_tokens(validation: "ShardReader") -> "np.ndarray | None":
+def check_tokenizer(shard: "ShardReader", tokenizer: str) -> None:
+    """Refuses a local tokenizer other than the one that made the shards."""
+    path, made_by = Path(tokenizer) / "tokenizer.json", shard.facts.get("tokenizer_sha256")
+    if path.is_file() and made_by and file_hash(path) != made_by:
+        raise BadInput(
+            f"pretrain.tokenizer {tokenizer} is not the one that made {shard.prefix}; set it to make_shards'"
+        )
+
+
+def probe_tokens(validation: "ShardReader") -> "np.ndarray":
     """Two pieces of held-out text, [2, up to 64], whose logits go with every checkpoint for the export to match."""
     length = min(64, (len(validation.tokens) - 1) // 2)
-    return cut_windows(validation.tokens, range(2), length)[:, :length] if length > 0 else None
+    if length < 1:
+        raise BadInput(f"{validation.prefix}.bin holds too few tokens to check exports by; raise validation_share")
+    return cut_windows(validation.tokens, range(2), length)[:, :length]
 
 
 def held_out_windows(validation: "ShardReader", s: Settings, rank: int, ranks: int) -> "np.ndarray | None":

@@ -154,16 +154,17 @@ def begin(
         "settings": shaping(command.settings),
         "inputs": {name: {"path": str(path), "hash": identity(path)} for name, path in inputs.items()},
     }
-    if command.overwrite and writes and not command.check and folder.exists():
-        shutil.rmtree(folder)
-    if (folder / "started.json").is_file():
+    changes = writes and not command.check
+    if (folder / "started.json").is_file() and (writes or not command.overwrite):
         difference = first_difference(read_json(folder / "started.json"), shape)
-        empty = [path.name for path in folder.iterdir()] == ["started.json"]
-        if difference and (derived or empty) and writes and not command.check:
-            shutil.rmtree(folder)
-        elif difference and not derived and not empty and not command.overwrite:
+        finished = (folder / "run.json").is_file()
+        empty = writes and [path.name for path in folder.iterdir()] == ["started.json"]
+        if command.overwrite and (difference or finished) or difference and (derived or empty):
+            if changes:  # an interrupted --overwrite goes on where it was
+                shutil.rmtree(folder)
+        elif difference:
             raise BadInput(f"{folder} was made with {difference}; add --overwrite to make it again, or change run_dir")
-        elif not difference and (folder / "run.json").is_file() and not command.overwrite:
+        elif finished:
             if writes:
                 print(f"{label}: done ({folder})", flush=True)
             return None

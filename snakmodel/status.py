@@ -64,7 +64,11 @@ def steps_of(run: Run, series: str, steps: str) -> list[str]:
     """Names of the chosen steps of a series; none where it is not there yet."""
     if not (run.series(series) / "series.json").is_file():
         return []
-    return [step_name(c.step) for c in choose(read_series(run.series(series)), steps, series)]
+    there = read_series(run.series(series))
+    try:
+        return [step_name(c.step) for c in choose(there, steps, series)]
+    except BadInput:  # a step that the series has not come to yet
+        return [step_name(c.step) for c in there]
 
 
 if __name__ == "__main__":

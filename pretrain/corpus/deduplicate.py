@@ -64,7 +64,7 @@ def find_duplicates(files: list[Path], settings: Settings) -> dict[str, tuple[st
         text = " ".join(unicodedata.normalize("NFC", document["text"]).split())
         ids.append(document["id"])
         exact.append(first_with.setdefault(blake2b(text.encode(), digest_size=16).digest(), position))
-        if exact[-1] == position and len(shingles := hash_shingles(document["text"], settings.ngram)):
+        if exact[-1] == position and len(shingles := hash_shingles(text, settings.ngram)):
             signatures_NP[len(signed)] = sign(shingles, settings.permutations)
             signed.append(position)
     pairs = find_pairs(signatures_NP[: len(signed)], settings.bands, settings.rows, settings.threshold)
