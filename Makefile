@@ -10,7 +10,6 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 demo: $(INSTALLED)
 	bash runs/tiny.sh $(RECIPE)
-	@echo "look at $(RUN)/report/report.html"
 
 test: $(INSTALLED)
 	pytest

@@ -7,6 +7,7 @@ page says and where stands in report.html.jinja.
 """
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def main() -> None:
         figures={s.section: read_figures(run.folder(s.section)) for s in stages if s.section.startswith("plot_")},
         data={section: read_json(path) for section, path in data.items()},
     )
+    page = re.sub(r"[\x00-\x08\x0b-\x1f]", "\ufffd", page)  # what an untrained model says is no HTML
     write_text(folder / "report.html", page)
     print(f"{folder / 'report.html'}: {len(page.encode()):,} bytes", flush=True)
     work.finish()

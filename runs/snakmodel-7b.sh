@@ -13,6 +13,7 @@
 # Type it again after an interruption and it continues. Not run in full by us; runs/tiny.sh is the same in miniature.
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"
+[ -d .venv/bin ] && export PATH="$PWD/.venv/bin:$PATH" # what `make` installed
 RECIPE=${1:-configs/snakmodel-7b.yaml}
 export TOKENIZERS_PARALLELISM=false
 

@@ -6,6 +6,7 @@
 # Type it again after an interruption and it continues; when everything is done it says so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+[ -d .venv/bin ] && export PATH="$PWD/.venv/bin:$PATH" # what `make` installed
 RECIPE=${1:-configs/tiny.yaml}
 BASE=${2:-configs/tiny-base.yaml}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 # threads that spin cost shared cores dear

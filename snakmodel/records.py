@@ -23,6 +23,14 @@ from typing import Any
 from snakmodel.config import BadInput, Command
 from snakmodel.paths import maker_of
 
+CIRCUMSTANCES = (
+    "seconds",
+    "peak_memory_bytes",
+    "finished",
+    "commit",
+    "config",
+    "versions",
+)  # of a record: not its result
 PACKAGES = ("torch", "transformers", "datasets", "peft", "accelerate", "sentencepiece", "numpy")
 
 
@@ -93,7 +101,8 @@ def identity(location: str | Path) -> str:
     """What an input is: the hash of its record, of a model folder's config and file sizes, or a Hub id as it stands."""
     folder = Path(location)
     if (folder / "run.json").is_file():
-        return file_hash(folder / "run.json")
+        record = {key: value for key, value in read_json(folder / "run.json").items() if key not in CIRCUMSTANCES}
+        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
     if (folder / "config.json").is_file():
         sizes = sorted((p.name, p.stat().st_size) for p in folder.glob("*.safetensors"))
         return hashlib.sha256((folder / "config.json").read_bytes() + repr(sizes).encode()).hexdigest()
@@ -158,7 +167,7 @@ def begin(
     if (folder / "started.json").is_file() and (writes or not command.overwrite):
         difference = first_difference(read_json(folder / "started.json"), shape)
         finished = (folder / "run.json").is_file()
-        empty = writes and [path.name for path in folder.iterdir()] == ["started.json"]
+        empty = writes and not any(p.is_file() and p.name != "started.json" for p in folder.rglob("*"))
         if command.overwrite and (difference or finished) or difference and (derived or empty):
             if changes:  # an interrupted --overwrite goes on where it was
                 shutil.rmtree(folder)

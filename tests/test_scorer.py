@@ -183,7 +183,7 @@ def test_more_steps_invalidate_nothing_and_an_interrupted_one_is_scored_again_al
     assert (step / "run.json").read_bytes() == before["run.json"]
     assert "21 scores of 3 steps" in run(collect) and "collect: done" in run(collect)
     (step / "run.json").unlink()
-    assert f"left out, not finished: {step}" in run(collect)
+    assert f"left out, not finished or of another model: {step}" in run(collect)
     assert {row["step"] for row in read_json(tmp_path / "run/scores/scores.json")["rows"]} == {0, 100}
     assert run(score).count("done") == 2 and (step / "records.jsonl").read_bytes() == before["records.jsonl"]
     with pytest.raises(BadInput, match="seed 4242, now 1"):

@@ -45,7 +45,13 @@ def main() -> None:
     if work is None:
         return
     units = {name: read_source(name, source) for name, source in sources.items()}
-    work.finish(counts={name: sift(folder / f"{name}.parquet", units[name], {}, {}) for name in units})
+    counts = {name: sift(folder / f"{name}.parquet", units[name], {}, {}) for name in units}
+    for name, count in counts.items():
+        if not count["kept"]:
+            raise BadInput(
+                f"{sources[name].path}: no document kept; reasons lie in {folder / 'rejects'}; is it {name}'s format?"
+            )
+    work.finish(counts=counts)
 
 
 def find_source(name: str, settings: Settings) -> Source:
