@@ -26,6 +26,8 @@ def load_model(location: str | Path, **options: Any) -> Any:
 
 def load_tokenizer(location: str | Path) -> Any:
     """A tokenizer that knows where a text begins and ends."""
+    if (Path(location) / "config.json").is_file() and not any(Path(location).glob("tokenizer.*")):
+        raise BadInput(f"{location} has no tokenizer.json; delete it and run its stage again")  # else: an empty one
     tokenizer = load(AutoTokenizer, location)
     for name in ("bos_token_id", "eos_token_id"):
         if getattr(tokenizer, name) is None:

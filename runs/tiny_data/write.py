@@ -7,41 +7,21 @@ which unit is what. Copies lie outside dawiki, where a page's markup would stand
 """
 
 import random
+import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from pathlib import Path
 from typing import Any
 
-from runs.tiny_data import danish, english, noise, tasks
-from runs.tiny_data.formats import Page, convokit, gzip_text, jsonl, markup, wikipedia
+from runs.tiny_data import tasks
+from runs.tiny_data.formats import Page, convokit, gzip_text, jsonl, wikipedia
+from runs.tiny_data.texts import DANISH, DATA, ENGLISH, ENTITIES, FACTS, Grammar, draw, english_story
 from snakmodel.config import read_command, run_script
-from snakmodel.records import begin, write_beside, write_json, write_jsonl
+from snakmodel.records import begin, write_beside, write_json
 from snakmodel.settings import knob
 
-GENRES = {
-    "eubookshop": (danish.narrative, danish.nature),
-    "dawiki": (danish.encyclopedia,),
-    "danewsroom": (danish.news, danish.weather),
-    "reddit": (danish.opinion, danish.questions),
-}
+PLANTED = DATA["planted"]
+FOREIGN = ("no", "sv", "en")
 WITHOUT_MARKUP = ("eubookshop", "danewsroom", "reddit")
-# what is planted, as shares of the clean documents
-FOREIGN = {"no": 0.04, "sv": 0.03, "en": 0.03}
-JUNK = 0.02
-EXACT_COPIES = 0.04
-TWICE = 0.25  # share of the copied documents that are copied twice
-NEAR_COPIES = 0.04
-SHORTEST_COPIED = 40  # words
-DROPPED = {  # source, reason of its reader, share and texts
-    ("dawiki", "redirect"): (0.02, danish.ENTITIES),
-    ("dawiki", "not an article"): (0.01, danish.ENTITIES),
-    ("reddit", "deleted"): (0.02, ["[deleted]", "[removed]", "removed"]),
-    ("reddit", "too short"): (0.005, ["ok", "ja", ":)"]),
-}
-ITEMS = 300  # questions of a task
-INSTRUCTIONS = 800
 
 
 @dataclass
@@ -58,7 +38,6 @@ class Unit:
     kind: str = "clean"  # or no, sv, en, junk, exact and near (copies), dropped
     reason: str = ""  # why the reader drops it
     original: "Unit | None" = None  # what a copy is a copy of
-    id: str = ""  # SOURCE:INDEX
 
 
 def main() -> None:
@@ -67,134 +46,152 @@ def main() -> None:
     work = begin(command, folder, {})
     if work is None:
         return
-    sources = danish_units(random.Random(f"{settings.seed} danish"), settings.documents)
-    write_danish(folder / "danish", sources, random.Random(f"{settings.seed} markup"))
-    truth = describe(sources)
-    write_json(folder / "truth.json", truth)
-    rng = random.Random(f"{settings.seed} english")
-    write_english(folder / "english", draw(rng, english.GENRES, settings.documents))
-    write_tasks(folder, sources, random.Random(f"{settings.seed} tasks"))
+    rng = {part: random.Random(f"{settings.seed} {part}") for part in ("danish", "markup", "english", "tasks")}
+    sources = danish_units(rng["danish"], settings.documents)
+    texts = {name: [unit.text for unit in units] for name, units in sources.items()}
+    english = draw(rng["english"], ENGLISH, settings.documents)
+    pages = [page(rng["markup"], number, unit) for number, unit in enumerate(sources["dawiki"], start=1)]
+    files = {
+        "danish/eubookshop.txt.gz": gzip_text(texts["eubookshop"]),
+        "danish/dawiki.xml.bz2": wikipedia(pages),
+        "danish/danewsroom.jsonl": jsonl({"text": text} for text in texts["danewsroom"]),
+        "danish/reddit.corpus.zip": convokit("reddit-da", texts["reddit"]),
+        "english/books.txt.gz": gzip_text(english["books"]),
+        "english/news.jsonl": jsonl({"text": text} for text in english["news"]),
+        **task_files(rng["tasks"], {text for source in texts.values() for text in source}),
+    }
+    for name, data in files.items():
+        with write_beside(folder / name) as temporary:
+            temporary.write_bytes(data)
+    write_json(folder / "truth.json", describe(sources))
     counts = {name: dict(Counter(unit.kind for unit in units).most_common()) for name, units in sources.items()}
     for name, kinds in counts.items():
         print(f"{name}: {sum(kinds.values()):,} units: " + ", ".join(f"{n:,} {kind}" for kind, n in kinds.items()))
     work.finish(counts=counts)
 
 
-def draw(rng: random.Random, genres: dict[Callable, float], total: int) -> list[tuple[Callable, str]]:
-    """`total` texts with their genre, each genre with its share."""
-    bounds = [0, *(round(total * share) for share in accumulate(genres.values()))]
-    counts = [after - before for before, after in pairwise(bounds)]
-    return [(genre, genre(rng)) for genre, count in zip(genres, counts, strict=True) for _ in range(count)]
-
-
 def danish_units(rng: random.Random, documents: int) -> dict[str, list[Unit]]:
-    """The units of each source, in the order of its file."""
-    texts = draw(rng, danish.GENRES, documents)
-    sources = {name: [Unit(text) for genre, text in texts if genre in genres] for name, genres in GENRES.items()}
-    sizes = {name: len(units) for name, units in sources.items()}
+    """The units of each source, in the order of its file: clean documents, and what is planted among them."""
+    clean = {name: [Unit(text) for text in texts] for name, texts in draw(rng, DANISH, documents).items()}
+    sources = {name: units.copy() for name, units in clean.items()}
+    counts = {kind: round(share * documents) for kind, share in PLANTED["shares"].items()}
 
     def plant(units: list[Unit], names: tuple[str, ...]) -> None:
-        homes = rng.choices(names, [sizes[name] for name in names], k=len(units))
+        homes = rng.choices(names, [len(clean[name]) for name in names], k=len(units))
         for unit, home in zip(units, homes, strict=True):
             sources[home].append(unit)
 
-    plant(copies(rng, [unit for name in WITHOUT_MARKUP for unit in sources[name]], documents), WITHOUT_MARKUP)
-    plant([Unit(noise.junk(rng), "junk") for _ in range(round(JUNK * documents))], WITHOUT_MARKUP)
-    for language, share in FOREIGN.items():
-        count = round(share * documents)
-        plant([Unit(noise.foreign(rng, language), language) for _ in range(count)], tuple(sources))
-    for (name, reason), (share, kept) in DROPPED.items():
-        count = round(share * documents)
-        sources[name] += [Unit(rng.choice(kept), "dropped", reason) for _ in range(count)]
-    for name, units in sources.items():
+    plant(copies(rng, [unit for name in WITHOUT_MARKUP for unit in clean[name]], counts), WITHOUT_MARKUP)
+    plant([Unit(junk(rng), "junk") for _ in range(counts["junk"])], WITHOUT_MARKUP)
+    for language in FOREIGN:
+        plant([Unit(foreign(rng, language), language) for _ in range(counts[language])], tuple(sources))
+    for name, reason, share, *texts in PLANTED["dropped"]:
+        for _ in range(round(share * documents)):
+            sources[name].append(Unit(rng.choice(texts or ENTITIES), "dropped", reason))
+    for units in sources.values():
         rng.shuffle(units)
-        for index, unit in enumerate(units):
-            unit.id = f"{name}:{index:08d}"
     return sources
 
 
-def copies(rng: random.Random, clean: list[Unit], documents: int) -> list[Unit]:
+def copies(rng: random.Random, clean: list[Unit], counts: dict[str, int]) -> list[Unit]:
     """Exact copies, of which some share their original, and near ones of other documents."""
-    exact, near = round(EXACT_COPIES * documents), round(NEAR_COPIES * documents)
-    once = round(exact / (1 + TWICE))
-    originals = rng.sample([unit for unit in clean if len(unit.text.split()) >= SHORTEST_COPIED], once + near)
-    twice = originals[: exact - once]
-    return [Unit(unit.text, "exact", original=unit) for unit in originals[:once] + twice] + [
-        Unit(noise.near_duplicate(rng, unit.text), "near", original=unit) for unit in originals[once:]
-    ]
+    once = round(counts["exact"] / (1 + PLANTED["twice"]))
+    long = [unit for unit in clean if len(unit.text.split()) >= PLANTED["shortest_copied"]]
+    originals = rng.sample(long, once + counts["near"])
+    exact = [Unit(unit.text, "exact", original=unit) for unit in originals[:once] + originals[: counts["exact"] - once]]
+    return exact + [Unit(near_duplicate(rng, unit.text), "near", original=unit) for unit in originals[once:]]
+
+
+def near_duplicate(rng: random.Random, text: str) -> str:
+    """A text whose last words are cut, or words near its ends (which are part of few 5-grams) replaced."""
+    changed = text
+    while not PLANTED["near"] <= jaccard(text, changed) < 1:
+        words = text.split(" ")
+        if rng.random() < 0.5:
+            words = words[: -rng.randint(1, 4)]
+        else:
+            for place in rng.sample([0, 1, -2, -1], rng.randint(1, 2)):
+                words[place] = rng.choice(PLANTED["substitutes"])
+        changed = " ".join(words)
+    return changed
+
+
+def jaccard(one: str, other: str) -> float:
+    """5-grams that two texts share / all their 5-grams, of words in lower case and without punctuation."""
+    words = (re.findall(r"\w+", text.lower()) for text in (one, other))
+    left, right = ({tuple(line[start : start + 5]) for start in range(len(line) - 4)} for line in words)
+    return len(left & right) / len(left | right)
+
+
+def junk(rng: random.Random) -> str:
+    """Debris of markup, digits, or a hand on the keyboard; one line, not empty."""
+    count = rng.randint(8, 25)
+    match rng.randrange(3):
+        case 0:
+            words = rng.choices(PLANTED["markup"], k=count)
+        case 1:
+            words = [str(rng.randrange(10 ** rng.randint(1, 9))) for _ in range(count)]
+        case _:
+            words = ["".join(rng.choices(rng.choice(PLANTED["keys"]), k=rng.randint(3, 12))) for _ in range(count)]
+    return " ".join(words)
+
+
+def foreign(rng: random.Random, language: str) -> str:
+    """Some sentences of Norwegian Bokmål (no), Swedish (sv) or English (en)."""
+    if language == "en":
+        return english_story(rng)
+    return Grammar({"tables": PLANTED["neighbours"][language]}).passage(rng, "sentence")
 
 
 def describe(sources: dict[str, list[Unit]]) -> dict[str, Any]:
-    """The truth about the Danish sources."""
-    groups: dict[str, dict[str, list[str]]] = {"exact": {}, "near": {}}
-    for units in sources.values():
-        for unit in units:
-            if unit.original is not None:
-                groups[unit.kind].setdefault(unit.original.id, [unit.original.id]).append(unit.id)
-
-    def ids(units: list[Unit], kind: str) -> list[str]:
-        return [unit.id for unit in units if unit.kind == kind]
-
-    return {
-        "danish": {
-            name: {
-                "units": len(units),
-                "dropped_by_reader": dict(Counter(unit.reason for unit in units if unit.kind == "dropped")),
-                "clean": ids(units, "clean"),
-                "foreign": {language: ids(units, language) for language in FOREIGN},
-                "junk": ids(units, "junk"),
-            }
-            for name, units in sources.items()
-        },
-        "exact_duplicates": list(groups["exact"].values()),
-        "near_duplicates": list(groups["near"].values()),
-    }
-
-
-def write_danish(folder: Path, sources: dict[str, list[Unit]], rng: random.Random) -> None:
-    """Each source in the format that its namesake comes in."""
-    texts = {name: [unit.text for unit in units] for name, units in sources.items()}
-    pages = [page(rng, number, unit) for number, unit in enumerate(sources["dawiki"], start=1)]
-    write_bytes(folder / "eubookshop.txt.gz", gzip_text(texts["eubookshop"]))
-    write_bytes(folder / "dawiki.xml.bz2", wikipedia(pages))
-    write_bytes(folder / "danewsroom.jsonl", jsonl({"text": text} for text in texts["danewsroom"]))
-    write_bytes(folder / "reddit.corpus.zip", convokit("reddit-da", texts["reddit"]))
+    """The truth about the Danish sources: which unit is what, and which are copies of each other."""
+    ids = {unit: f"{name}:{index:08d}" for name, units in sources.items() for index, unit in enumerate(units)}
+    told = {}
+    for name, units in sources.items():
+        kinds = {kind: [ids[unit] for unit in units if unit.kind == kind] for kind in ("clean", "junk", *FOREIGN)}
+        told[name] = {
+            "units": len(units),
+            "dropped_by_reader": Counter(unit.reason for unit in units if unit.reason),
+            "clean": kinds["clean"],
+            "foreign": {language: kinds[language] for language in FOREIGN},
+            "junk": kinds["junk"],
+        }
+    groups: dict[str, dict[Unit, list[str]]] = {"exact": {}, "near": {}}
+    for unit, id in ids.items():
+        if unit.original is not None:
+            groups[unit.kind].setdefault(unit.original, [ids[unit.original]]).append(id)
+    return {"danish": told} | {f"{kind}_duplicates": list(found.values()) for kind, found in groups.items()}
 
 
 def page(rng: random.Random, number: int, unit: Unit) -> Page:
-    """A unit as a page of a wiki."""
-    if unit.reason == "redirect":
-        return Page(f"Omdirigering {number}", 0, f"#OMDIRIGERING [[{unit.text}]]", unit.text)
-    if unit.reason == "not an article":
-        return Page(f"Diskussion:{unit.text} ({number})", 1, f"Hvem ved mere om {unit.text}? ~~~~")
-    name = next((name for name in reversed(danish.ENTITIES) if name in unit.text), None)  # persons before towns
-    if unit.kind != "clean" or name is None:
-        return Page(f"Side {number}", 0, unit.text)
-    links = [fact.answer for fact in danish.FACTS if fact.name == name and " " not in fact.answer]
-    return Page(f"{name} ({number})", 0, markup(rng, unit.text, name, links))
+    """A unit as a page of a wiki: an article if it is a clean document about something, or what its reader drops."""
+    name = next((name for name in reversed(ENTITIES) if name in unit.text), "")  # persons before towns
+    is_article = unit.kind == "clean" and name
+    title, namespace, wikitext, redirect = DATA["wiki"]["pages"]["article" if is_article else unit.reason]
+    given = {"number": number, "name": name, "text": markup(rng, unit.text, name) if is_article else unit.text}
+    return Page(title.format(**given), namespace, wikitext.format(**given), redirect.format(**given))
 
 
-def write_english(folder: Path, texts: list[tuple[Callable, str]]) -> None:
-    """News in one source, everything else in another."""
-    news = [text for genre, text in texts if genre is english.news]
-    books = [text for genre, text in texts if genre is not english.news]
-    write_bytes(folder / "books.txt.gz", gzip_text(books))
-    write_bytes(folder / "news.jsonl", jsonl({"text": text} for text in news))
+def markup(rng: random.Random, text: str, name: str) -> str:
+    """A text as wikitext: infobox, its subject in bold, links, a reference, a heading and a category."""
+    for fact in FACTS:
+        if fact.name == name and " " not in fact.answer:
+            link = rng.choice([f"[[{fact.answer}]]", f"[[{fact.answer} (opslag)|{fact.answer}]]"])
+            text = text.replace(fact.answer, link, 1)
+    first, *rest = re.split(r"(?<=\.) ", text.replace(name, f"'''{name}'''", 1))
+    given = {"middle": " ".join(rest[: len(rest) // 2]), "last": " ".join(rest[len(rest) // 2 :])}
+    return DATA["wiki"]["article"].format(name=name, first=first, year=rng.randint(1950, 2020), **given)
 
 
-def write_tasks(folder: Path, sources: dict[str, list[Unit]], rng: random.Random) -> None:
+def task_files(rng: random.Random, corpus: set[str]) -> dict[str, bytes]:
     """Tasks and instructions of which no sentence or review is in the corpus."""
-    texts = [unit.text for units in sources.values() for unit in units]
-    seen = {part for text in texts for part in (text.removesuffix("."), *noise.sentences(text))}
-    write_jsonl(folder / "tasks" / "acceptability.jsonl", tasks.acceptability(rng, ITEMS, seen))
-    write_jsonl(folder / "tasks" / "sentiment.jsonl", tasks.sentiment(rng, ITEMS, seen))
-    write_jsonl(folder / "tasks" / "knowledge.jsonl", tasks.knowledge(rng, ITEMS))
-    write_jsonl(folder / "instructions.jsonl", tasks.instructions(rng, INSTRUCTIONS, seen))
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    with write_beside(path) as temporary:
-        temporary.write_bytes(data)
+    seen = {part for text in corpus for part in (text.removesuffix("."), *re.split(r"(?<=[.?!])\s+", text))}
+    return {
+        "tasks/acceptability.jsonl": jsonl(tasks.rows(tasks.acceptability, rng, 300, seen)),
+        "tasks/sentiment.jsonl": jsonl(tasks.rows(tasks.sentiment, rng, 300, seen)),
+        "tasks/knowledge.jsonl": jsonl(tasks.rows(tasks.knowledge, rng, 300)),
+        "instructions.jsonl": jsonl(tasks.instructions(rng, 800, seen)),
+    }
 
 
 if __name__ == "__main__":
