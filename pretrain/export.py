@@ -40,7 +40,8 @@ def main() -> None:
             difference = export(checkpoint, checkpoints / "config", training["tokenizer"], folder, s)
             print(f"{checkpoint.name}: logits differ by {difference:.1e} standard deviations at most", flush=True)
             work.finish(logit_difference=difference, tokens=read_json(checkpoint / "run.json")["tokens"])
-        if s.free_space and (folder / "run.json").is_file() and not (checkpoint / "optimizer").is_dir():
+        exported = (folder / "run.json").is_file() and not command.check  # --check deletes nothing
+        if s.free_space and exported and not (checkpoint / "optimizer").is_dir():
             shutil.rmtree(checkpoint / "model", ignore_errors=True)
     if not command.check:
         write_series(run.series(PRETRAINED), run.root.name, rows(records, run.series(PRETRAINED), training))

@@ -130,7 +130,7 @@ class Work:
     started: dict[str, Any]
     clock: float
 
-    def finish(self, **facts: Any) -> dict[str, Any]:
+    def finish(self, **facts: Any) -> None:
         """Writes `run.json`: from now on the output counts as finished."""
         peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         record = {
@@ -141,7 +141,6 @@ class Work:
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         write_json(self.folder / "run.json", record)
-        return record
 
 
 def begin(
