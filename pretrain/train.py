@@ -32,6 +32,8 @@ class Settings:
     tokenizer: str = knob(help="tokenizer folder or Hub id; its special tokens go into the exported models")
     init_from: str | None = knob(None, "run folder (its last export), model folder or Hub id; none: from scratch")
     architecture: dict[str, Any] | None = knob(None, "transformers config of a model from scratch, with model_type")
+    new_embeddings: Literal["parts", "mean", "random"] = knob("parts", "of tokens that the parent lacks")
+    frozen: list[str] = knob([], "parameters that are not trained, by name")
     sequence_length: int = knob(4096, "tokens", low=2)
     global_batch: int = knob(512, "sequences per optimiser step, over all ranks", low=1)
     micro_batch: int = knob(1, "sequences per rank at a time", low=1, execution=True)
@@ -79,7 +81,7 @@ def main() -> None:
     rank, ranks, device = start_ranks()
     train, validation, done = read_inputs(s, shards, folder, ranks, s.verify_shards and rank == 0)
     local_batch, probe = s.global_batch // ranks, probe_tokens(validation)
-    model = build_model(s.architecture, parent, s.tokenizer, s.seed)
+    model = build_model(s, parent)  # type: ignore[arg-type]
     if rank == 0:
         model.config.save_pretrained(folder / "config")
     engine = FsdpEngine(model, device, s)
