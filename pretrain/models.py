@@ -1,14 +1,18 @@
 """The model that training starts from, and the model of a checkpoint."""
 
+import fnmatch
 import pickle
+import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from pretrain.recipe import Settings
 from snakmodel.config import BadInput
 from snakmodel.models import load_model, load_tokenizer
 from snakmodel.settings import nearest
@@ -16,28 +20,90 @@ from snakmodel.settings import nearest
 warnings.filterwarnings("ignore", module="torch.distributed.checkpoint")  # says that one process is one process
 
 
-def build_model(architecture: dict[str, Any] | None, parent: str | None, tokenizer: str, seed: int) -> PreTrainedModel:
-    """A float32 causal language model on the CPU: loaded from `parent`, or from scratch with seeded weights."""
-    special = load_tokenizer(tokenizer)
+def build_model(s: Settings, parent: str | None) -> PreTrainedModel:
+    """A float32 causal language model on the CPU: `parent`, its vocabulary lengthened, or a new one, seeded."""
+    model = new_model(s) if parent is None else load_model(parent, dtype=torch.float32)
     if parent is not None:
-        model = load_model(parent, dtype=torch.float32)
-        rows = model.get_input_embeddings().weight.shape[0]
-        if len(special) > rows:
-            raise BadInput(f"tokenizer {tokenizer} has {len(special):,} tokens, {parent} embeds only {rows:,}")
-        return model
-    assert architecture is not None
-    known = AutoConfig.for_model(architecture.get("model_type", "llama")).to_dict() | {"rope_theta": None}
-    if unknown := [key for key in architecture if key not in known]:
+        lengthen_vocabulary(model, s, parent)
+    freeze(model, s.frozen)
+    return model
+
+
+def new_model(s: Settings) -> PreTrainedModel:
+    """A model from scratch, of the recipe's architecture, with the architecture's own initial weights."""
+    assert s.architecture is not None
+    tokenizer = load_tokenizer(s.tokenizer)
+    known = AutoConfig.for_model(s.architecture.get("model_type", "llama")).to_dict() | {"rope_theta": None}
+    if unknown := [key for key in s.architecture if key not in known]:
         raise BadInput(f"pretrain.architecture.{unknown[0]} is not a setting; {nearest(unknown[0], tuple(known))}")
-    given = {"vocab_size": len(special), **architecture}
+    given = {"vocab_size": size_of(tokenizer), **s.architecture}
+    if given["vocab_size"] < size_of(tokenizer):
+        raise BadInput(
+            f"pretrain.architecture.vocab_size {given['vocab_size']:,} is less than the {size_of(tokenizer):,} tokens "
+            f"of {s.tokenizer}; without it, the model has as many rows as the tokenizer tokens"
+        )
     try:
         config = AutoConfig.for_model(
-            bos_token_id=special.bos_token_id, eos_token_id=special.eos_token_id, pad_token_id=None, **given
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=None, **given
         )
-        torch.manual_seed(seed)
+        torch.manual_seed(s.seed)
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"pretrain.architecture {architecture}: {' '.join(str(error).split())}") from None
+    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise BadInput(f"pretrain.architecture {s.architecture}: {' '.join(str(error).split())}") from None
+
+
+def lengthen_vocabulary(model: PreTrainedModel, s: Settings, parent: str) -> None:
+    """Gives the model an embedding (and a row of the output) for each token that its parent lacks.
+
+    "mean" is Hewitt 2021 (https://nlp.stanford.edu/~johnhew/vocab-expansion.html) without its noise; the mean of the
+    parts is Gee et al. 2022 (https://aclanthology.org/2022.emnlp-industry.41). The rows of old tokens stay as they are.
+    """
+    tokenizer = load_tokenizer(s.tokenizer)
+    embeddings: Any = model.get_input_embeddings()
+    size, rows = size_of(tokenizer), embeddings.weight.shape[0]
+    if size <= rows:
+        return
+    old = load_tokenizer(parent)
+    names, first = tokenizer.get_vocab(), min(rows, size_of(old))  # rows after `first` are padding, and belong to none
+    for token, number in old.get_vocab().items():
+        if names.get(token, number) != number:
+            raise BadInput(
+                f"pretrain.tokenizer {s.tokenizer}: {token!r} is token {names[token]}, in {parent} it is {number}; "
+                "lengthen the parent's own tokenizer (train_tokenizer.extend)"
+            )
+    torch.manual_seed(s.seed)
+    model.resize_token_embeddings(size, mean_resizing=False)
+    if s.new_embeddings == "random":
+        return
+    parts: dict[int, Any] = {number: slice(first) for number in range(first, size)}
+    if s.new_embeddings == "parts":
+        spell = old.backend_tokenizer.model.tokenize
+        spelt = {number: [part.id for part in spell(token)] for token, number in names.items() if number >= first}
+        parts |= {number: ids for number, ids in spelt.items() if ids}
+    with torch.no_grad():
+        for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+            for values in module.parameters():
+                for number, rows_of_parts in parts.items():
+                    values[number] = values[rows_of_parts].mean(dim=0)
+
+
+def size_of(tokenizer: Any) -> int:
+    """Rows that a tokenizer's model needs: one more than the largest token."""
+    return 1 + max(tokenizer.get_vocab().values())
+
+
+def freeze(model: PreTrainedModel, patterns: list[str]) -> None:
+    """Takes the parameters whose names match out of training; weights that are tied are one parameter of two names."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for pattern in patterns:
+        names = fnmatch.filter(parameters, pattern)
+        if not names:
+            kinds = dict.fromkeys(re.sub(r"\.\d+\.", ".*.", name) for name in parameters)
+            raise BadInput(f"pretrain.frozen: no parameter is called {pattern}; {nearest(pattern, tuple(kinds))}")
+        for name in names:
+            parameters[name].requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise BadInput(f"pretrain.frozen {patterns} leaves no parameter to train; take a pattern out")
 
 
 def assemble_model(checkpoint: Path, config: Path) -> PreTrainedModel:
