@@ -1,8 +1,9 @@
 """What every step of the corpus does with its documents: keep or drop each one, keep the rejects, count both.
 
-A source's documents lie in parts, SOURCE-00000.parquet, SOURCE-00001.parquet, ..., which every step reads and writes
-one by one: FOLDER/PART.parquet, FOLDER/rejects/PART.parquet (with a `reason`), and last FOLDER/counts/PART.json, which
-says that the part is finished: an interrupted step continues with the parts that are not.
+A source's documents lie in parts, SOURCE-00000.parquet, SOURCE-00001.parquet, ... (of several raw files:
+SOURCE.000000-00000.parquet, ...), which every step reads and writes one by one: FOLDER/PART.parquet,
+FOLDER/rejects/PART.parquet (with a `reason`), and last FOLDER/counts/PART.json, which says that the part is finished:
+an interrupted step continues with the parts that are not.
 """
 
 import re
@@ -21,6 +22,7 @@ from snakmodel.settings import nearest
 
 Judged = Iterable[tuple[dict[str, Any], str | None]]  # documents, each with the reason to drop it or None
 Columns = dict[str, pa.DataType]
+DIGIT = "[0-9]"
 
 
 def sift(path: Path, judged: Judged, measures: Columns, remarks: Columns) -> None:
@@ -79,6 +81,26 @@ def tally(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
         share = total["kept"] / max(total["seen"], 1)
         print(f"{source}: kept {total['kept']:,} of {total['seen']:,} ({share:.1%}){reasons}", flush=True)
     return totals
+
+
+def stems_of(source: str, files: int) -> list[str]:
+    """How the parts and ids of each raw file of a source begin: reddit, or of several hplt.000000, hplt.000001, ..."""
+    return [source] if files == 1 else [f"{source}.{number:06d}" for number in range(files)]
+
+
+def part_name(stem: str, number: int) -> str:
+    """The file name of a part."""
+    return f"{stem}-{number:05d}.parquet"
+
+
+def part_pattern(stem: str) -> str:
+    """What matches the parts that begin so, and no others, here and on the Hub."""
+    return f"{stem}-{5 * DIGIT}.parquet"
+
+
+def source_patterns(source: str) -> list[str]:
+    """What matches the parts of a source, whether it was read from one raw file or several, and no others."""
+    return [part_pattern(source), part_pattern(f"{source}.{6 * DIGIT}")]
 
 
 def source_of(path: Path) -> str:
