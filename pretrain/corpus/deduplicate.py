@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pretrain.corpus.minhash import MULTIPLIERS, band_keys, link_alike, sign
-from pretrain.corpus.sieve import Judged, folder_before, sift, tally, unfinished
+from pretrain.corpus.sieve import Judged, folder_before, measures_of, sift, tally, unfinished
 from pretrain.corpus.workers import Workers, run_tasks
 from snakmodel.config import BadInput, knob, read_command, run_script
-from snakmodel.documents import COLUMNS, batches, document_files, read_documents
+from snakmodel.documents import batches, document_files, read_documents
 from snakmodel.records import begin, remove_folder, temporary_path, write_beside
 
 EXACT, NEAR = "exact duplicate", "near duplicate"
@@ -238,8 +238,8 @@ def read_ids(files: list[Path], ends: NDArray[np.int64], positions: NDArray[np.i
 
 def sift_part(files: list[Path], folder: Path, number: int) -> None:
     """Writes one part without its duplicates, which go to the rejects."""
-    measures = {field.name: field.type for field in list(pq.read_schema(files[number]))[len(COLUMNS) :]}
-    sift(folder / files[number].name, judge(files[number], folder), measures, {"duplicate_of": pa.string()})
+    path = files[number]
+    sift(folder / path.name, judge(path, folder), measures_of(path), {"duplicate_of": pa.string()})
 
 
 def judge(path: Path, folder: Path) -> Judged:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from snakmodel.config import BadInput
-from snakmodel.documents import DocumentWriter
+from snakmodel.documents import COLUMNS, DocumentWriter
 from snakmodel.paths import STAGES, Run
 from snakmodel.records import read_json, write_json
 from snakmodel.settings import nearest
@@ -45,6 +46,11 @@ def sift(path: Path, judged: Judged, measures: Columns, remarks: Columns) -> Non
     seen = kept.count + rejects.count
     counts = {"seen": seen, "kept": kept.count, "dropped": dropped, "words": words, "bytes": size}
     write_json(counts_path(path), counts)
+
+
+def measures_of(path: Path) -> Columns:
+    """The columns of a part that the steps before have added."""
+    return {field.name: field.type for field in list(pq.read_schema(path))[len(COLUMNS) :]}
 
 
 def folder_before(run: Run, section: str, reads: str) -> Path:
