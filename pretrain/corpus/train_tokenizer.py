@@ -17,7 +17,8 @@ from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
-from pretrain.corpus.make_shards import find_tokenizer, text_fraction
+from pretrain.corpus.make_shards import find_tokenizer
+from pretrain.corpus.sieve import text_fraction
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.documents import document_files, read_documents
 from snakmodel.records import begin, read_json, write_beside
