@@ -51,10 +51,9 @@ def main() -> None:
             failures.append("not all raw files are there, see above")
     for failure in failures:
         print(failure, flush=True)
-    if not failures:
-        print(f"all that {config} needs is here", flush=True)
     if failures:
         raise BadInput(f"{len(failures)} of what {config} needs could not be had, see above; the rest is there")
+    print(f"all that {config} needs is here", flush=True)
 
 
 def needs_of(recipe: dict[str, Any]) -> list[Need]:
