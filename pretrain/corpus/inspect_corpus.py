@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pretrain.corpus.sieve import counts_path, part_pattern, source_of
+from pretrain.corpus.sieve import counts_path, is_finished, part_pattern, source_of
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.documents import COLUMNS, document_files
 from snakmodel.paths import STAGES
@@ -47,7 +47,7 @@ def main() -> None:
     if settings.step not in folders:
         there = nearest(settings.step, tuple(folders)) if folders else f"{run.root} holds no documents yet"
         raise BadInput(f"inspect.step: no documents of {settings.step!r}; {there}")
-    parts = [path for path in document_files(folders[settings.step]) if counts_path(path).is_file()]
+    parts = [path for path in document_files(folders[settings.step]) if is_finished(path)]
     sources = tuple(dict.fromkeys(map(source_of, parts)))
     if settings.source not in (None, *sources):
         raise BadInput(f"inspect.source: no source {settings.source!r}; {nearest(str(settings.source), sources)}")

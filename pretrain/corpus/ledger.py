@@ -112,10 +112,9 @@ def total(entries: list[dict[str, Any]]) -> dict[str, Any]:
     for key in NUMBERS:
         values = [mine[key] for mine in entries]
         sums[key] = None if None in values else sum(values)
-    sums["dropped"] = {}
+    sums["dropped"] = Counter[str]()
     for mine in entries:
-        for reason, number in mine["dropped"].items():
-            sums["dropped"][reason] = sums["dropped"].get(reason, 0) + number
+        sums["dropped"].update(mine["dropped"])
     return sums
 
 

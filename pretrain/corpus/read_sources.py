@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pretrain.corpus.archives import Limits
 from pretrain.corpus.readers import DAMAGE, NOT_TEXT, read_units
-from pretrain.corpus.sieve import Judged, counts_path, part_name, part_pattern, sift, stems_of, tally
+from pretrain.corpus.sieve import Judged, counts_path, is_finished, part_name, part_pattern, sift, stems_of, tally
 from pretrain.corpus.sources import Source, find_source, raw_files
 from pretrain.corpus.workers import RefusedInput, Workers, run_tasks
 from snakmodel.config import BadInput, knob, read_command, run_script
@@ -118,7 +118,7 @@ def read_parts(files: list[RawPart], settings: Settings, folder: Path, number: i
                 return
             path = folder / part_name(file.stem, part)
             rest = islice(units, settings.documents_per_part - 1)
-            if counts_path(path).is_file() and path.is_file():
+            if is_finished(path):
                 deque(rest, maxlen=0)
             else:
                 sift(path, chain([first], rest), {}, {})

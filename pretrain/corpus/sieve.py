@@ -73,23 +73,28 @@ def counts_path(path: Path) -> Path:
     return path.parent / "counts" / f"{path.stem}.json"
 
 
+def is_finished(path: Path) -> bool:
+    """Whether a part and its counts are there."""
+    return counts_path(path).is_file() and path.is_file()
+
+
 def unfinished(paths: list[Path]) -> list[int]:
     """The positions of the parts that are not finished."""
-    return [number for number, path in enumerate(paths) if not (counts_path(path).is_file() and path.is_file())]
+    return [number for number, path in enumerate(paths) if not is_finished(path)]
 
 
 def tally(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """Sums the counts of finished parts by source; prints and returns them."""
     totals: dict[str, dict[str, Any]] = {}
     for path in paths:
-        total = totals.setdefault(source_of(path), {"seen": 0, "kept": 0, "dropped": {}, "words": 0, "bytes": 0})
+        nothing = {"seen": 0, "kept": 0, "dropped": Counter[str](), "words": 0, "bytes": 0}
+        total = totals.setdefault(source_of(path), nothing)
         counts = read_json(counts_path(path))
-        for reason, number in counts.pop("dropped").items():
-            total["dropped"][reason] = total["dropped"].get(reason, 0) + number
+        total["dropped"].update(counts.pop("dropped"))
         for key, number in counts.items():
             total[key] += number
     for source, total in totals.items():
-        reasons = "".join(f"; {number:,} {why}" for why, number in Counter(total["dropped"]).most_common())
+        reasons = "".join(f"; {number:,} {why}" for why, number in total["dropped"].most_common())
         share = total["kept"] / max(total["seen"], 1)
         print(f"{source}: kept {total['kept']:,} of {total['seen']:,} ({share:.1%}){reasons}", flush=True)
     return totals

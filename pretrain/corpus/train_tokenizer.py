@@ -62,7 +62,7 @@ def main() -> None:
         train_model(folder / "tokenizer.model", texts(), settings.vocabulary)
         convert_model(folder)
         vocabulary = settings.vocabulary
-    print(f"tokenizer: {vocabulary:,} tokens, from {min(1.0, share):.1%} of {size:,} bytes", flush=True)
+    print(f"tokenizer: {vocabulary:,} tokens, from {share:.1%} of {size:,} bytes", flush=True)
     work.finish(vocabulary=vocabulary, share=share)
 
 
