@@ -47,7 +47,8 @@ class FsdpEngine:
         self.mesh = make_mesh(device.type, s.shard_ranks)
         for layer in prepare_layers(model, s):
             fully_shard(layer, mesh=self.mesh, mp_policy=policy)
-        self.objective = fully_shard(Objective(model, s.cross_entropy, s.loss_chunk), mesh=self.mesh, mp_policy=policy)
+        self.objective: Any = Objective(model, s.cross_entropy, s.loss_chunk)
+        fully_shard(self.objective, mesh=self.mesh, mp_policy=policy)  # embedding, last norm and head: one group
         self.objective.to(device)
         groups = parameter_groups(model, s.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(s.beta1, s.beta2), eps=s.epsilon, fused=True)
@@ -67,7 +68,9 @@ class FsdpEngine:
         assert isinstance(parameter, DTensor)
         total = sum(p.numel() for p in self.model.parameters())
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        where = " x ".join(f"{size} {name}" for size, name in zip(self.mesh.shape, self.mesh.mesh_dim_names or (), strict=True))
+        where = " x ".join(
+            f"{size} {name}" for size, name in zip(self.mesh.shape, self.mesh.mesh_dim_names or (), strict=True)
+        )
         return (
             f"FSDP2 over {dist.get_world_size()} rank(s) on {self.device.type} ({where}): {total:,} parameters, "
             f"{trained:,} trained, {type(parameter).__name__} {parameter.dtype}, {s.precision} computation, "
@@ -95,7 +98,8 @@ class FsdpEngine:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.gradient_clip)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         skipped = guard.refuses(loss, norm)
-        self.optimizer.grad_scale, self.optimizer.found_inf = None, skipped  # type: ignore[attr-defined]  # AdamW's own skip
+        # what GradScaler uses to have AdamW leave everything as it is, without asking the device
+        self.optimizer.grad_scale, self.optimizer.found_inf = None, skipped  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss, norm, skipped
@@ -108,6 +112,7 @@ class FsdpEngine:
         for batch in batches:
             for piece in batch.pieces(self.settings.micro_batch, self.device):
                 total += self.objective(*piece)
+        self.objective.reshard()  # the outermost group stays gathered otherwise, for a backward pass
         dist.all_reduce(total)
         return total
 
@@ -115,7 +120,9 @@ class FsdpEngine:
     def logits(self, tokens_BT: torch.Tensor) -> torch.Tensor:
         """Logits of the live model, float32 on the CPU, shape [batch, length, vocabulary]. Every rank must call it."""
         self.objective.eval()
-        return self.objective(tokens_BT.to(self.device), None).float().cpu()
+        logits_BTV = self.objective(tokens_BT.to(self.device), None).float().cpu()
+        self.objective.reshard()
+        return logits_BTV
 
     def checkpoint_bytes(self) -> int:
         """Bytes that all ranks together write for one checkpoint: the weights and AdamW's two moments."""
@@ -154,7 +161,7 @@ class FsdpEngine:
 
 
 def make_mesh(device: str, shard_ranks: int | None) -> DeviceMesh:
-    """All ranks share one copy of the model; or, hybrid, groups of `shard_ranks` hold a copy each (Zhao et al. 2023)."""
+    """All ranks share one copy of the model; hybrid: groups of `shard_ranks` hold a copy each (Zhao et al. 2023)."""
     ranks = dist.get_world_size()
     if shard_ranks is None or shard_ranks == ranks:
         return init_device_mesh(device, (ranks,), mesh_dim_names=("sharding",))

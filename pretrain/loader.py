@@ -1,7 +1,9 @@
 """The batches of a rank, cut from the shards a few steps ahead by a thread of their own."""
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +22,16 @@ class Batch(NamedTuple):
     targets_BT: torch.Tensor  # the next token of every position
     positions_BT: torch.Tensor | None  # within the token's own document; None: attention is not cut
 
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        """The same change to all of it."""
+        positions_BT = None if self.positions_BT is None else change(self.positions_BT)
+        return Batch(change(self.inputs_BT), change(self.targets_BT), positions_BT)
+
     def pieces(self, sequences: int, device: torch.device) -> Iterator["Batch"]:
         """Micro-batches on the device."""
         for start in range(0, len(self.inputs_BT), sequences):
-            parts = (x if x is None else x[start : start + sequences].to(device, non_blocking=True) for x in self)
-            yield Batch(*parts)
+            piece = slice(start, start + sequences)
+            yield self.each(operator.itemgetter(piece)).each(partial(torch.Tensor.to, device=device, non_blocking=True))
 
 
 def cut_batch(step: int, s: Settings, pools: list[Pool], rank: int, ranks: int) -> Batch:
@@ -38,7 +45,7 @@ def cut_batch(step: int, s: Settings, pools: list[Pool], rank: int, ranks: int) 
         positions_BT = torch.from_numpy(np.stack(rows))
     batch = Batch(tokens_BT[:, :-1].contiguous(), tokens_BT[:, 1:].contiguous(), positions_BT)
     # pinned memory is copied to a GPU while it computes
-    return Batch(*(x.pin_memory() if x is not None and torch.cuda.is_available() else x for x in batch))
+    return batch.each(torch.Tensor.pin_memory) if torch.cuda.is_available() else batch
 
 
 def batches(first: int, last: int, s: Settings, pools: list[Pool], rank: int, ranks: int) -> Iterator[Batch]:

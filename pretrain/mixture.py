@@ -119,4 +119,3 @@ def epoch_order(windows: int, seed: int, epoch: int) -> np.ndarray:
 def describe(pools: list[Pool], s: Settings) -> str:
     """The mixture in a line, for the log."""
     return "; ".join(f"{p.name} {p.share:.1%} of the tokens, {p.epochs(s):.2f} epochs" for p in pools)
-

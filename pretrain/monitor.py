@@ -23,7 +23,9 @@ Row = dict[str, Any]
 class Monitor:
     """The log of a run."""
 
-    def __init__(self, s: Settings, ranks: Ranks, folder: Path, rows: list[Row], flops_per_token: float, peak: float | None) -> None:
+    def __init__(
+        self, s: Settings, ranks: Ranks, folder: Path, rows: list[Row], flops_per_token: float, peak: float | None
+    ) -> None:
         """rows: of the steps before. peak: FLOP/s of one device (None: not known, so no MFU)."""
         self.settings, self.ranks, self.path, self.rows = s, ranks, folder / "log.jsonl", rows
         self.tokens = s.global_batch * s.sequence_length  # of a step
@@ -31,7 +33,9 @@ class Monitor:
         self.waiting: list[tuple[Row, tuple[torch.Tensor, ...], Mark, Mark]] = []
         self.writers = outside_writers(s, folder) if ranks.rank == 0 else []
 
-    def add(self, step: int, rate: float, seen: tuple[torch.Tensor, ...], waited: float, begun: "Mark", ended: "Mark") -> None:
+    def add(
+        self, step: int, rate: float, seen: tuple[torch.Tensor, ...], waited: float, begun: "Mark", ended: "Mark"
+    ) -> None:
         """Notes a step. seen: its loss, gradient norm and whether it was skipped, on the device. waited: s for data."""
         row = {"step": step, "learning_rate": rate, "tokens": step * self.tokens, "data_wait": waited}
         self.waiting.append((row, seen, begun, ended))
@@ -42,7 +46,9 @@ class Monitor:
             loss, norm, skipped = (float(value) for value in seen)
             row["seconds"] = ended.since(begun)
             row["tokens_per_second"] = self.tokens / row["seconds"]
-            row |= {"loss": loss, "gradient_norm": norm} if not skipped else {"skipped": f"loss {loss}, gradient {norm}"}
+            row |= (
+                {"loss": loss, "gradient_norm": norm} if not skipped else {"skipped": f"loss {loss}, gradient {norm}"}
+            )
             if self.utilisation:
                 row["mfu"] = self.utilisation * row["tokens_per_second"]
             if self.ranks.device.type == "cuda":
@@ -89,7 +95,10 @@ class Monitor:
         seconds = sorted(row["seconds"] for row in self.rows)
         if not seconds:
             return {}
-        at = {name: seconds[math.ceil(share * len(seconds)) - 1] for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
+        at = {
+            name: seconds[math.ceil(share * len(seconds)) - 1]
+            for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+        }
         found: Row = {"step_seconds": at, "tokens_per_second": self.tokens / at["p50"]}
         found["data_wait_share"] = sum(row["data_wait"] for row in self.rows) / sum(seconds)
         for key in ("mfu", "memory_gib"):
@@ -136,7 +145,9 @@ def outside_writers(s: Settings, folder: Path) -> list[Callable[[Row], None]]:
             import wandb
         except ImportError:
             raise BadInput("pretrain.wandb needs `pip install wandb`") from None
-        run = wandb.init(project=s.wandb, dir=folder, resume="allow", id=f"{folder.resolve().parent.name}", config=vars(s))
+        run = wandb.init(
+            project=s.wandb, dir=folder, resume="allow", id=f"{folder.resolve().parent.name}", config=vars(s)
+        )
         writers.append(lambda row: run.log(numbers(row), step=row["step"]))
     return writers
 

@@ -43,7 +43,7 @@ class Objective(torch.nn.Module):
     def forward(
         self, inputs_BT: torch.Tensor, targets_BT: torch.Tensor | None, positions_BT: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The sum of -log p(target) over all targets but IGNORED ones; without targets, the model's own logits [B, T, V].
+        """The sum of -log p(target) over all targets but IGNORED ones; without targets, the model's logits [B, T, V].
 
         positions: where each token stands in its own document; where they restart, attention is cut (None: one text).
         """

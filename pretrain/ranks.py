@@ -48,7 +48,7 @@ class Ranks:
         signal.signal(number, signal.SIG_DFL)
 
     def any(self, value: bool) -> bool:
-        """Whether it is true on any rank. Every rank must ask; on the host, so that the device need not be waited for."""
+        """Whether it is true on any rank. Every rank must ask. It is the host that asks: no device is waited for."""
         if self.count == 1:
             return value
         votes = torch.tensor(int(value))
@@ -91,7 +91,9 @@ class Watchdog:
         said = f"rank {self.rank}: no step has finished for {self.seconds / 60:g} minutes (hang_minutes), after step"
         said += f" {self.step}; the job ends, the same command resumes from the newest checkpoint"
         try:
-            steps = {rank: int(self.store.get(str(rank))) for rank in range(self.count) if self.store.check([str(rank)])}
+            steps = {
+                rank: int(self.store.get(str(rank))) for rank in range(self.count) if self.store.check([str(rank)])
+            }
         except Exception:
             return f"{said}; rank 0 cannot be reached"
         silent = [str(rank) for rank in range(self.count) if rank not in steps or steps[rank] < max(steps.values())]

@@ -9,7 +9,7 @@ def learning_rate(step: int, s: Settings) -> float:
     """Rate of optimiser step `step` (1 ... the last): linear (re-)warm-up, then what `schedule` says.
 
     cosine: half a cosine from the peak to the minimum (Loshchilov & Hutter 2017, without restarts), as in Llama's and
-    SnakModel's runs. wsd: constant, then an anneal to the minimum by 1 - sqrt (Haegele et al. 2024). constant: the peak.
+    SnakModel's runs. wsd: constant, then an anneal to the minimum by 1 - sqrt (Hägele et al. 2024). constant: peak.
     """
     steps, peak, minimum = total_steps(s), s.learning_rate, s.minimum_learning_rate
     if step <= s.warmup_steps:

@@ -27,8 +27,6 @@ from snakmodel.shards import ShardReader, open_shards
 if TYPE_CHECKING:
     import numpy as np
 
-    from pretrain.engine_fsdp import FsdpEngine
-
 
 def main() -> None:
     command = read_command(Settings, "pretrain", __doc__)
@@ -96,7 +94,7 @@ def main() -> None:
         saves = step % s.save_every == 0 or last
         if step % s.log_every == 0 or validates or saves or stopped:
             monitor.flush(**({"bits_per_byte": bits_per_byte(engine, held_out)} if validates else {}))
-        if step % s.log_every == 0 or last:
+        if step % s.log_every == 0 or validates or last:
             monitor.print_line()
         if saves or stopped:
             saver.save(step, monitor.rows[-1]["tokens"], in_series=saves)

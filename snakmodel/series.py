@@ -102,6 +102,22 @@ def resolve_model(location: str) -> str:
     return location
 
 
+def parse_branch(text: str) -> tuple[Path, int]:
+    """ "out/tiny@160" -> the run's folder and the step that a branch continues."""
+    run, at, step = text.rpartition("@")
+    if not run or not step.isdecimal():
+        raise BadInput(f"{text!r} is not RUN@STEP; give a run's folder and a step of its series, such as out/tiny@160")
+    return Path(run), int(step)
+
+
+def resolve_branch(text: str) -> str:
+    """The location of the exported step that RUN@STEP names."""
+    run, step = parse_branch(text)
+    if not run.is_dir():
+        raise BadInput(f"{text}: there is no run in {run}")
+    return resolve_model(choose(read_series(run / "models"), str(step), text)[0].location)
+
+
 def check_weights(folder: Path) -> None:
     """Refuses a model folder whose safetensors files are missing or cut short, without reading the weights."""
     files = sorted(folder.glob("*.safetensors"))
