@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from pretrain.recipe import Settings
 from snakmodel.config import BadInput
-from snakmodel.models import load_model, load_tokenizer
+from snakmodel.models import load, load_model, load_tokenizer
 from snakmodel.settings import nearest
 
 warnings.filterwarnings("ignore", module="torch.distributed.checkpoint")  # says that one process is one process
@@ -23,8 +23,11 @@ warnings.filterwarnings("ignore", module="torch.distributed.checkpoint")  # says
 
 def build_model(s: Settings, parent: str | None) -> PreTrainedModel:
     """A float32 causal language model on the CPU: `parent`, its vocabulary lengthened, or a new one, seeded."""
-    model = new_model(s) if parent is None else load_model(parent, dtype=torch.float32)
-    if parent is not None:
+    if parent is None:
+        model = new_model(s)
+    else:
+        check_names("config", s.config, load(AutoConfig, parent).to_dict())
+        model = load_model(parent, dtype=torch.float32, **s.config)
         lengthen_vocabulary(model, s, parent)
     freeze(model, s.frozen)
     return model
@@ -61,8 +64,7 @@ def new_model(s: Settings) -> PreTrainedModel:
     assert s.architecture is not None
     tokenizer = load_tokenizer(s.tokenizer)
     known = AutoConfig.for_model(s.architecture.get("model_type", "llama")).to_dict() | {"rope_theta": None}
-    if unknown := [key for key in s.architecture if key not in known]:
-        raise BadInput(f"pretrain.architecture.{unknown[0]} is not a setting; {nearest(unknown[0], tuple(known))}")
+    check_names("architecture", s.architecture, known)
     given = {"vocab_size": size_of(tokenizer), **s.architecture}
     if given["vocab_size"] < size_of(tokenizer):
         raise BadInput(
@@ -79,6 +81,13 @@ def new_model(s: Settings) -> PreTrainedModel:
         raise BadInput(f"pretrain.architecture {s.architecture}: {' '.join(str(error).split())}") from None
 
 
+def check_names(setting: str, given: dict[str, Any], known: dict[str, Any]) -> None:
+    """Refuses what is no attribute of a transformers config."""
+    for key in given:
+        if key not in known:
+            raise BadInput(f"pretrain.{setting}.{key} is not a setting; {nearest(key, tuple(known))}")
+
+
 def lengthen_vocabulary(model: PreTrainedModel, s: Settings, parent: str) -> None:
     """Gives the model an embedding (and a row of the output) for each token that its parent lacks.
 
@@ -92,7 +101,7 @@ def lengthen_vocabulary(model: PreTrainedModel, s: Settings, parent: str) -> Non
         return
     old = load_tokenizer(parent)
     names, first = tokenizer.get_vocab(), min(rows, size_of(old))  # rows after `first` are padding, and belong to none
-    for token, number in old.get_vocab().items():
+    for token, number in sorted(old.get_vocab().items(), key=lambda item: item[1]):
         if names.get(token, number) != number:
             raise BadInput(
                 f"pretrain.tokenizer {s.tokenizer}: {token!r} is token {names[token]}, in {parent} it is {number}; "
@@ -102,16 +111,17 @@ def lengthen_vocabulary(model: PreTrainedModel, s: Settings, parent: str) -> Non
     model.resize_token_embeddings(size, mean_resizing=False)
     if s.new_embeddings == "random":
         return
-    parts: dict[int, Any] = {number: slice(first) for number in range(first, size)}
+    spelt = {}
     if s.new_embeddings == "parts":
         spell = old.backend_tokenizer.model.tokenize
         spelt = {number: [part.id for part in spell(token)] for token, number in names.items() if number >= first}
-        parts |= {number: ids for number, ids in spelt.items() if ids}
     with torch.no_grad():
         for module in (model.get_input_embeddings(), model.get_output_embeddings()):
             for values in module.parameters():
-                for number, rows_of_parts in parts.items():
-                    values[number] = values[rows_of_parts].mean(dim=0)
+                values[first:] = values[:first].mean(dim=0)
+                for number, parts in spelt.items():
+                    if parts:
+                        values[number] = values[parts].mean(dim=0)
 
 
 def size_of(tokenizer: Any) -> int:

@@ -169,14 +169,10 @@ def files_of(need: Need) -> list[Any]:
 
 def explain(need: Need, error: Exception) -> str:
     """One line: what could not be had, and what to do about it."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from snakmodel.hub import refusal
 
-    page = f"https://huggingface.co/{'datasets/' if need.kind == 'dataset' else ''}{need.id}"
-    causes = [error, error.__cause__, error.__context__]
-    if any(isinstance(cause, GatedRepoError) for cause in causes) or "gated" in str(error):
-        return f"{need.key}: {need.id} is gated: accept its conditions at {page}, and set HF_TOKEN to a token of yours"
-    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
-        return f"{need.key}: {need.id} is not there, or private: look at {page}; a private one needs HF_TOKEN"
+    if known := refusal(need.id, error, need.kind):
+        return f"{need.key}: {known}"
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return f"{need.key}: {need.id} cannot be fetched ({reason}); the same command tries again"
 

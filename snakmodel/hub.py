@@ -10,8 +10,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx2
-from huggingface_hub import HfApi, HfFileSystem
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub import HfApi, HfFileSystem, constants
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
 
 from snakmodel.config import BadInput
 
@@ -29,7 +36,7 @@ def one_line(repository: str) -> Iterator[None]:
         status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response else None
         cure = "; set HF_TOKEN to a token that may do this" if status in (401, 403) else ""
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadInput(f"{repository} on the Hub: {reason}{cure}") from error
+        raise BadInput(refusal(repository, error) or f"{repository} on the Hub: {reason}{cure}") from error
 
 
 def read_steps(repository: str, whole: bool = True) -> list[dict[str, Any]]:
@@ -61,3 +68,24 @@ def read_remote_json(repository: str, revision: str, path: str) -> Any:
         return json.loads(files.read_bytes(f"{repository}/{path}", revision=revision))
     except FileNotFoundError:
         return None
+
+
+def refusal(id: str, error: Exception, kind: str = "model") -> str | None:
+    """Why the Hub's libraries could not load `id`, and what to do; None where the Hub has no part in it."""
+    page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{id}"
+    causes = list(causes_of(error))
+    if any(isinstance(cause, GatedRepoError) for cause in causes) or "gated" in str(error):
+        return f"{id} is gated: accept its conditions at {page}, and set HF_TOKEN to a token of yours"
+    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+        return f"{id} is not there, or private: look at {page}; a private one needs HF_TOKEN"
+    if any(isinstance(cause, LocalEntryNotFoundError) for cause in causes):
+        offline = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
+        return f"{id} is not in the cache {constants.HF_HUB_CACHE}, and {offline}: make prefetch fetches it"
+    return None
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception and those behind it; libraries bury the Hub's in their own."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
