@@ -41,6 +41,7 @@ STAGES = (
     Stage("fertility", "pretrain/corpus/fertility.py", "corpus/fertility"),
     Stage("inspect", "pretrain/corpus/inspect_corpus.py", ""),
     Stage("pretrain", "pretrain/train.py", "checkpoints"),
+    Stage("preflight", "pretrain/preflight.py", "preflight"),
     Stage("export", "pretrain/export.py", "models", per_step=True),
     Stage("instructions", "finetune/instructions.py", "instruct/data"),
     Stage("finetune", "finetune/train.py", "instruct/adapters", per_step=True),
