@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
     get_model_state_dict,
     get_optimizer_state_dict,
     set_model_state_dict,
@@ -45,11 +46,15 @@ class FsdpEngine:
             param_dtype=torch.bfloat16 if bfloat16 else None, reduce_dtype=torch.float32 if bfloat16 else None
         )
         self.mesh = make_mesh(device.type, s.shard_ranks)
+        weights = model.state_dict() if dist.get_rank() == 0 else {}  # the other ranks have only their shape
         for layer in prepare_layers(model, s):
             fully_shard(layer, mesh=self.mesh, mp_policy=policy)
         self.objective: Any = Objective(model, s.cross_entropy, s.loss_chunk)
         fully_shard(self.objective, mesh=self.mesh, mp_policy=policy)  # embedding, last norm and head: one group
         self.objective.to(device)
+        if dist.get_world_size() > 1:
+            options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+            set_model_state_dict(model, weights, options=options)
         groups = parameter_groups(model, s.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(s.beta1, s.beta2), eps=s.epsilon, fused=True)
         # a save must not wait for, nor mix with, the messages of a step: each half of it has a group of its own

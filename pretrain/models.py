@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
@@ -29,6 +30,32 @@ def build_model(s: Settings, parent: str | None) -> PreTrainedModel:
         model = load_model(parent, dtype=torch.float32, **s.config)
         lengthen_vocabulary(model, s, parent)
     freeze(model, s.frozen)
+    return model
+
+
+def share_model(s: Settings, parent: str | None) -> PreTrainedModel:
+    """build_model() on the first rank; on the others its shape, with weights that the engine fetches from the first.
+
+    So a machine's memory holds the whole model once. Memory that is never written is never given.
+    """
+    shared: list[Any] = [None]
+    if dist.get_rank() == 0:
+        try:
+            model = build_model(s, parent)
+            shared = [model.config]
+        except BadInput as error:
+            shared = [error]
+    dist.broadcast_object_list(shared)
+    if isinstance(shared[0], BadInput):
+        raise shared[0]
+    if dist.get_rank() != 0:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(shared[0], dtype=torch.float32)
+        model.to_empty(device="cpu")
+        model.tie_weights()
+        freeze(model, s.frozen)
+    for buffer in model.buffers():
+        dist.broadcast(buffer, 0)
     return model
 
 

@@ -90,6 +90,18 @@ class Monitor:
             parts.append("bits/byte " + " ".join(f"{name} {value:.3f}" for name, value in row["bits_per_byte"].items()))
         self.ranks.say(" | ".join(parts))
 
+    def start_profiler(self, done: int) -> torch.profiler.profile | None:
+        """On the first rank, where asked for: a profiler that leaves trace.json of three steps beside the log."""
+        ahead = self.settings.profile_step - done - 1
+        if self.ranks.rank != 0 or ahead < 1:
+            return None
+        profiler = torch.profiler.profile(
+            schedule=torch.profiler.schedule(skip_first=ahead - 1, wait=0, warmup=1, active=3, repeat=1),
+            on_trace_ready=lambda trace: trace.export_chrome_trace(str(self.path.with_name("trace.json"))),
+        )
+        profiler.start()
+        return profiler
+
     def summary(self) -> Row:
         """How the run went, for its record: percentiles of the step time (s), the time waited for data, speed."""
         seconds = sorted(row["seconds"] for row in self.rows)

@@ -90,7 +90,7 @@ class Settings:
     validation_documents: int = knob(64, "of each language, spread over the file", low=1)
     log_every: int = knob(10, "optimiser steps between printed lines", low=1, execution=True)
     profile_step: int = knob(
-        0, "write torch.profiler's trace of three steps from this one; 0: never", low=0, execution=True
+        0, "write torch.profiler's trace of three steps from this one (2 or later); 0: never", low=0, execution=True
     )
     peak_tflops: float | None = knob(
         None, "of one device, dense, for MFU; null: as configs/machines.yaml says of its name", above=0, execution=True

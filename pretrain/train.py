@@ -51,13 +51,13 @@ def main() -> None:
 
     from pretrain.guard import Guard
     from pretrain.loader import batches
-    from pretrain.models import build_model
+    from pretrain.models import share_model
     from pretrain.monitor import Mark, Monitor
     from pretrain.ranks import STOPPED, Ranks
     from pretrain.validation import bits_per_byte, check_loss, read_held_out, validation_files
 
     ranks = Ranks(s.hang_minutes)
-    model = build_model(s, parent)
+    model = share_model(s, parent)
     if ranks.rank == 0:
         model.config.save_pretrained(folder / "config")
     if s.engine == "deepspeed":
@@ -79,6 +79,7 @@ def main() -> None:
         saver.save(0, 0, in_series=True, resumable=False)
 
     steps, ready = total_steps(s), batches(done + 1, total_steps(s), s, pools, ranks.rank, ranks.count)
+    profiler = monitor.start_profiler(done)
     for step in range(done + 1, steps + 1):
         clock, begun = time.perf_counter(), Mark(ranks.device)
         batch = next(ready)
@@ -88,6 +89,8 @@ def main() -> None:
         seen = engine.step(batch, rate, guard)
         monitor.add(step, rate, seen, waited, begun, Mark(ranks.device))
         ranks.watchdog.beat(step)
+        if profiler:
+            profiler.step()
         saver.publish_written()
         stopped, last = ranks.any(ranks.signal is not None), step == steps
         validates = bool(s.validate_every) and (step % s.validate_every == 0 or last)
@@ -104,6 +107,8 @@ def main() -> None:
             dist.destroy_process_group()
             sys.exit(STOPPED)
 
+    if profiler:
+        profiler.stop()
     saver.finish()
     if ranks.rank == 0:
         final = next((row["loss"] for row in reversed(monitor.rows) if "loss" in row), None)

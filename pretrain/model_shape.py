@@ -1,0 +1,220 @@
+"""What a model is, counted on transformers' own class with fake tensors: no weights, no memory, no GPU.
+
+Parameters are exact. Activations are those of one layer's forward and backward pass as PyTorch would run it without
+compiling: every tensor that lives is counted, so no architecture needs a formula of its own.
+"""
+
+import fnmatch
+import math
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils.weak import WeakIdKeyDictionary
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+
+from pretrain.memory import Activations, Shape
+from pretrain.recipe import Settings as Recipe
+from snakmodel.config import BadInput
+from snakmodel.models import load_tokenizer
+from snakmodel.series import resolve_model
+
+KEPT_BY_SELECTIVE = ("mm", "addmm", "bmm", "_grouped_mm", "_scaled_dot_product_")  # matrix products and attention
+
+
+@dataclass
+class FakeModel:
+    """A model whose tensors have shapes and types but no content."""
+
+    model: Any
+    mode: FakeTensorMode
+    config: PretrainedConfig
+
+
+def build_fake(config: PretrainedConfig, dtype: torch.dtype, frozen: list[str]) -> FakeModel:
+    """The model of a config; parameters that match a pattern of `frozen` want no gradient."""
+    if getattr(config, "num_local_experts", None):
+        config._experts_implementation = "grouped_mm"  # the loop over experts depends on the tokens' values
+    mode = FakeTensorMode()
+    with mode:
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(fnmatch.fnmatch(name, pattern) for pattern in frozen))
+    return FakeModel(model.train(), mode, config)
+
+
+def layers_of(model: Any) -> list[torch.nn.Module]:
+    """The layers, as the engine shards them."""
+    names = getattr(model, "_no_split_modules", None) or []
+    return [module for module in model.modules() if type(module).__name__ in names]
+
+
+def measure_shape(fake: FakeModel) -> Shape:
+    """Counts a model's parameters."""
+    layers = [list(layer.parameters()) for layer in layers_of(fake.model)]
+    in_layers = {id(p) for layer in layers for p in layer}
+    outside = [p for p in fake.model.parameters() if id(p) not in in_layers]
+    head = fake.model.get_output_embeddings().weight
+
+    def rows(parameters: list[torch.nn.Parameter]) -> list[tuple[int, int]]:
+        return [(p.shape[0], math.prod(p.shape[1:])) for p in parameters]
+
+    everything = list(fake.model.parameters())
+    return Shape(
+        model_type=fake.config.model_type,
+        parameters=sum(p.numel() for p in everything),
+        rows=rows(everything),
+        trained_rows=rows([p for p in everything if p.requires_grad]),
+        layers=len(layers),
+        largest_layer=max(sum(p.numel() for p in layer) for layer in layers),
+        outside=sum(p.numel() for p in outside),
+        trained_outside=sum(p.numel() for p in outside if p.requires_grad),
+        trained_head=head.numel() if head.requires_grad else 0,
+        vocabulary=head.shape[0],
+        width=head.shape[1],
+    )
+
+
+def measure_activations(fake: FakeModel, micro_batch: int, length: int, checkpointing: str) -> Activations:
+    """Bytes that a layer keeps until its backward pass, and those that its backward pass needs besides.
+
+    The latter hold the layer's unsharded gradients, as they are before they are reduced.
+    """
+    layer, arguments, options = call_of_first_layer(fake, micro_batch, length)
+    with fake.mode, LiveBytes([*layer.parameters(), *tree_leaves((arguments, options))]) as live:
+        hidden = arguments[0].detach().requires_grad_()
+        forward = checkpointed(partial(layer, **options), checkpointing)
+        out = forward(hidden, *arguments[1:])
+        out = out[0] if isinstance(out, tuple) else out
+        kept = live.now
+        live.peak = live.now
+        out.backward(torch.empty_like(out))
+        working = live.peak - kept
+    for parameter in layer.parameters():
+        parameter.grad = None
+    return Activations(kept=kept, working=working)
+
+
+def checkpointed(layer: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    """A layer's forward pass under none, selective or full activation checkpointing."""
+    if mode == "none":
+        return layer
+    options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+    if mode == "selective":
+        options["context_fn"] = partial(create_selective_checkpoint_contexts, keep_products)
+    return partial(checkpoint, layer, **options)
+
+
+def keep_products(context: Any, function: Any, *_: Any, **__: Any) -> CheckpointPolicy:
+    """Keeps what matrix products and attention give; the rest is cheap to compute again."""
+    name = function.overloadpacket.__name__
+    kept = any(name == each or each.endswith("_") and name.startswith(each) for each in KEPT_BY_SELECTIVE)
+    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+class Reached(Exception):
+    """The first layer was called."""
+
+
+def call_of_first_layer(fake: FakeModel, micro_batch: int, length: int) -> tuple[torch.nn.Module, Any, Any]:
+    """The first layer, and the arguments that the model calls it with."""
+    layer, calls = layers_of(fake.model)[0], []
+
+    def remember(_: Any, arguments: Any, options: Any) -> None:
+        calls.append((arguments, options))
+        raise Reached
+
+    handle = layer.register_forward_pre_hook(remember, with_kwargs=True)
+    try:
+        with fake.mode, torch.no_grad():
+            fake.model(input_ids=torch.zeros(micro_batch, length, dtype=torch.long), use_cache=False)
+    except Reached:
+        pass
+    finally:
+        handle.remove()
+    return layer, *calls[0]
+
+
+class LiveBytes(TorchDispatchMode):
+    """Bytes of the tensors that live, and the most that did, not counting those that were there before."""
+
+    def __init__(self, before: list[Any]) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self.known = WeakIdKeyDictionary()
+        for tensor in before:
+            if isinstance(tensor, torch.Tensor):
+                self.known[tensor.untyped_storage()] = True
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage() not in self.known:
+                storage = tensor.untyped_storage()
+                self.known[storage] = True
+                self.add(storage.nbytes())
+                weakref.finalize(storage, self.add, -storage.nbytes())
+        return out
+
+    def add(self, count: int) -> None:
+        self.now += count
+        self.peak = max(self.peak, self.now)
+
+
+def find_config(recipe: Recipe, architecture: dict[str, Any] | None, where: str) -> PretrainedConfig:
+    """The model's config: the recipe's own, that of the parent where it lies or in the Hub's cache, or preflight's."""
+    given = recipe.architecture
+    if given is None:
+        location = find_parent(recipe, architecture is not None)
+        if location is not None:
+            config = AutoConfig.from_pretrained(location)
+        elif architecture is None:
+            raise BadInput(
+                f"{where}: the shape of {recipe.init_from} is not known: it is not on this machine; say "
+                "preflight: {architecture: {model_type: llama, ...}}, or fetch its config.json (pretrain/prefetch.py)"
+            )
+        else:
+            given = architecture
+    if given is not None:
+        try:
+            config = AutoConfig.for_model(**given)
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{where}: architecture {given}: {' '.join(str(error).split())}") from None
+    pieces = None if given is not None and "vocab_size" in given else count_tokens(recipe.tokenizer)
+    if pieces is not None and (recipe.architecture is not None or pieces > config.vocab_size):
+        config.vocab_size = pieces  # as build_model does: a new model has as many rows, a parent gets the missing ones
+    return config
+
+
+def find_parent(recipe: Recipe, may_lack: bool) -> Path | None:
+    """The folder with the parent's config.json; None: it is not on this machine."""
+    if recipe.branch_from is not None:
+        folder = Path(recipe.branch_from.rpartition("@")[0]) / "checkpoints/config"
+        if not (folder / "config.json").is_file() and not may_lack:
+            raise BadInput(f"pretrain.branch_from {recipe.branch_from}: {folder / 'config.json'} not found")
+        return folder if (folder / "config.json").is_file() else None
+    assert recipe.init_from is not None
+    try:
+        location = resolve_model(recipe.init_from)
+    except BadInput:
+        if may_lack:
+            return None
+        raise
+    if (Path(location) / "config.json").is_file():
+        return Path(location)
+    cached = try_to_load_from_cache(location, "config.json")
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def count_tokens(location: str) -> int | None:
+    """Tokens of a local tokenizer; None: it is not on this machine."""
+    return len(load_tokenizer(location)) if (Path(location) / "tokenizer.json").is_file() else None
