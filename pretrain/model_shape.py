@@ -89,19 +89,25 @@ def measure_activations(fake: FakeModel, micro_batch: int, length: int, checkpoi
 
     The latter hold the layer's unsharded gradients, as they are before they are reduced.
     """
-    layer, arguments, options = call_of_first_layer(fake, micro_batch, length)
-    with fake.mode, LiveBytes([*layer.parameters(), *tree_leaves((arguments, options))]) as live:
-        hidden = arguments[0].detach().requires_grad_()
-        forward = checkpointed(partial(layer, **options), checkpointing)
-        out = forward(hidden, *arguments[1:])
-        out = out[0] if isinstance(out, tuple) else out
-        kept = live.now
-        live.peak = live.now
-        out.backward(torch.empty_like(out))
-        working = live.peak - kept
+    layer, (hidden, *others), options = call_of_first_layer(fake, micro_batch, length)
+    run = checkpointed(partial(layer, **options), checkpointing)
+
+    def forward(hidden: torch.Tensor) -> torch.Tensor:
+        out = run(hidden, *others)
+        return out[0] if isinstance(out, tuple) else out
+
+    with fake.mode, LiveBytes([*layer.parameters(), *tree_leaves((hidden, others, options))]) as live:
+        one = forward(hidden.detach().requires_grad_())
+        before = live.now
+        two = forward(one)  # a second layer, since what the first gives may or may not be kept by the next
+        backward_peak = []
+        one.register_hook(lambda _: backward_peak.append(live.peak))
+        del one
+        after = live.peak = live.now
+        two.backward(torch.empty_like(two))
     for parameter in layer.parameters():
         parameter.grad = None
-    return Activations(kept=kept, working=working)
+    return Activations(kept=after - before, working=backward_peak[0] - after)
 
 
 def checkpointed(layer: Callable[..., Any], mode: str) -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from pretrain.costs import communication_seconds, disk_bytes, flops_per_token, inactive_parameters
 from pretrain.machines import Machine
@@ -10,7 +10,8 @@ from pretrain.memory import GIB, MASTER, MOMENT, Activations, Shape, Zero, fsdp_
 from pretrain.recipe import Settings as Recipe
 from pretrain.recipe import total_steps
 
-MODES = ("none", "selective", "full")  # of activation checkpointing, by what they cost in time
+Mode = Literal["none", "selective", "full"]
+MODES: tuple[Mode, ...] = ("none", "selective", "full")  # of activation checkpointing, by what they cost in time
 # GiB of a GPU: its context, NCCL's buffers, what the allocator cannot use. Assumed; a dry run measures the rest
 RESERVE = 2.0
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

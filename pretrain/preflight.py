@@ -62,7 +62,7 @@ def main() -> None:
     if s.dry_run:
         from pretrain.dry_run import correct, train_briefly  # late: most plans need none
 
-        plan["dry run"] = correct(plan, train_briefly(study, machine.ranks, s.dry_steps, folder))
+        plan["dry run"] = correct(plan, machine, train_briefly(study, machine.ranks, s.dry_steps, folder))
         print(dry_run_table(plan), flush=True)
     write_json(folder / "plan.json", plan)
     work.finish(fits=plan["memory"]["fits"])
