@@ -12,7 +12,7 @@ from safetensors import safe_open
 from snakmodel.config import BadInput, Command, knob
 from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.records import begin, is_current, read_json, write_json
-from snakmodel.series import Checkpoint, check_weights, choose, read_series
+from snakmodel.series import Checkpoint, check_weights, choose, read_series, split_revision
 
 Row = dict[str, Any]
 
@@ -61,14 +61,19 @@ def local_folder(checkpoint: Checkpoint) -> Path:
 
         try:
             # only what pretrain/prefetch.py fetches: the cache knows which of a repository's files are missing
-            location = checkpoint.location
+            name, revision = split_revision(checkpoint.location)
             folder = Path(
                 snapshot_download(
-                    location, local_files_only=True, allow_patterns="*.safetensors", ignore_patterns="*/*"
+                    name,
+                    revision=revision,
+                    local_files_only=True,
+                    allow_patterns="*.safetensors",
+                    ignore_patterns="*/*",
                 )
             )
         except (OSError, ValueError):
-            raise BadInput(f"{folder} is no folder and not in the Hub's cache; hf download {folder}") from None
+            command = f"hf download {name}" + (f" --revision {revision}" if revision else "")
+            raise BadInput(f"{folder} is no folder and not in the Hub's cache; {command}") from None
     check_weights(folder)
     return folder
 

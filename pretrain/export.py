@@ -1,6 +1,8 @@
 """Export every checkpoint as a Hugging Face folder whose logits equal the trained model's, and write series.json.
 
 python pretrain/export.py --config configs/tiny.yaml
+
+The run.json of each folder is its manifest: step, tokens seen, parent, training settings, hashes of tensors and files.
 """
 
 import shutil
@@ -11,8 +13,10 @@ from typing import Any, Literal
 from pretrain.checkpoints import check_files
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.paths import PRETRAINED, step_of
-from snakmodel.records import begin, missing, read_json
-from snakmodel.series import resolve_model, write_series
+from snakmodel.records import begin, file_hash, missing, read_json, write_json
+from snakmodel.series import choose, parse_branch, read_series, resolve_model, write_series
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}  # of a number
 
 
 @dataclass
@@ -27,40 +31,73 @@ class Settings:
 def main() -> None:
     command = read_command(Settings, "export", __doc__)
     s, run = command.settings, command.run
-    checkpoints = run.folder("pretrain")
-    training = read_json(checkpoints / "started.json")["settings"]
-    records = {step_of(p.parent.name): p.parent for p in sorted(checkpoints.glob("step-*/run.json"))}
+    checkpoints, models = run.folder("pretrain"), run.series(PRETRAINED)
+    started = read_json(checkpoints / "started.json")
+    training = started["settings"]
+    records = {p.parent: read_json(p) for p in sorted(checkpoints.glob("step-*/run.json"), key=step_number)}
+    records = {path: record for path, record in records.items() if record.get("in_series", True)}
     if not records:
         raise BadInput(missing(checkpoints / "step-*/run.json"))
-    for checkpoint in records.values():
-        folder = run.series(PRETRAINED) / checkpoint.name
+    parent = parent_of(started)
+    for checkpoint, record in records.items():
+        folder = models / checkpoint.name
         if command.overwrite and not (checkpoint / "model").is_dir():
             raise BadInput(f"{checkpoint} has no weights any more (free_space): its export cannot be made again")
         work = begin(command, folder, {"checkpoint": checkpoint})
         if work is not None:
+            check_space(folder, record["files"], s.dtype)
             difference = export(checkpoint, checkpoints / "config", training["tokenizer"], folder, s)
             print(f"{checkpoint.name}: logits differ by {difference:.1e} standard deviations at most", flush=True)
-            work.finish(logit_difference=difference, tokens=read_json(checkpoint / "run.json")["tokens"])
+            facts = {"step": record["step"], "tokens": record["tokens"], "parent": parent}
+            facts["training"] = {"settings": training, "commit": started["commit"]}
+            work.finish(**facts, logit_difference=difference, **hashes(folder))
         exported = (folder / "run.json").is_file() and not command.check  # --check deletes nothing
         if s.free_space and exported and not (checkpoint / "optimizer").is_dir():
             shutil.rmtree(checkpoint / "model", ignore_errors=True)
     if not command.check:
-        write_series(run.series(PRETRAINED), run.root.name, rows(records, run.series(PRETRAINED), training))
+        exports = [models / checkpoint.name for checkpoint in records]
+        write_series(models, run.root.name, rows(exports, parent), branch_point(training))
 
 
-def rows(records: dict[Any, Path], models: Path, training: dict[str, Any]) -> list[dict[str, Any]]:
+def step_number(record: Path) -> int:
+    """Of a checkpoint's record."""
+    return step_of(record.parent.name) or 0
+
+
+def parent_of(started: dict[str, Any]) -> str | None:
+    """The location of the model that training really started from; None: from scratch."""
+    parent = started["inputs"].get("parent")
+    return resolve_model(parent["path"]) if parent else None
+
+
+def branch_point(training: dict[str, Any]) -> dict[str, Any] | None:
+    """Where a branch left its run: folder, step, and the tokens seen by then."""
+    if not training.get("branch_from"):
+        return None
+    run, step = parse_branch(training["branch_from"])
+    checkpoint = choose(read_series(run / "models"), str(step), training["branch_from"])[0]
+    return {"run": str(run), "step": step, "tokens": checkpoint.row["tokens"]}
+
+
+def rows(exports: list[Path], parent: str | None) -> list[dict[str, Any]]:
     """The series: every exported step with its parent; step 0 of a continued series refers to the parent itself."""
-    parent = resolve_model(training["init_from"]) if training["init_from"] else None
-    first = [{"step": 0, "location": parent, "tokens": 0, "parent": None}] if parent else []
-    return first + [
-        {
-            "step": step,
-            "location": models / path.name,
-            "tokens": read_json(path / "run.json")["tokens"],
-            "parent": parent,
-        }
-        for step, path in records.items()
-    ]
+    table = [{"step": 0, "location": parent, "tokens": 0, "parent": None}] if parent else []
+    for folder in exports:
+        manifest = read_json(folder / "run.json")
+        row = {"step": step_of(folder.name), "tokens": manifest["tokens"], "weights": manifest.get("weights")}
+        table.append({**row, "location": folder, "parent": parent})
+    return table
+
+
+def check_space(folder: Path, files: dict[str, int], dtype: str) -> None:
+    """Refuses an export for which the disk has no room; its weights are those of the checkpoint, in another type."""
+    need = sum(size for name, size in files.items() if name.startswith("model/")) * BYTES[dtype] // BYTES["float32"]
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise BadInput(
+            f"{folder} needs {need / 1e9:.1f} GB, its disk has {free / 1e9:.1f} GB free; make room "
+            "(export.free_space deletes what is exported and not resumable), then the same command continues"
+        )
 
 
 def export(checkpoint: Path, config: Path, tokenizer: str, folder: Path, s: Settings) -> float:
@@ -78,6 +115,7 @@ def export(checkpoint: Path, config: Path, tokenizer: str, folder: Path, s: Sett
     model = assemble_model(checkpoint, config).to(getattr(torch, s.dtype))
     model.save_pretrained(folder)
     load_tokenizer(tokenizer).save_pretrained(folder)
+    add_older_keys(folder)
     probe = load_file(checkpoint / "probe.safetensors")
     exported = load_model(folder, dtype=getattr(torch, s.dtype))
     with torch.no_grad():
@@ -89,6 +127,44 @@ def export(checkpoint: Path, config: Path, tokenizer: str, folder: Path, s: Sett
             f"more than export.tolerance {s.tolerance}: the export is wrong, or dtype {s.dtype} too coarse"
         )
     return difference
+
+
+def add_older_keys(folder: Path) -> None:
+    """Adds the keys that transformers 4 reads where 5 writes others, so far as the model has what they say.
+
+    Without them 4 would take its own rope_theta and float32, and say nothing.
+    """
+    config = read_json(folder / "config.json")
+    rope = dict(config.get("rope_parameters") or {})
+    config["torch_dtype"] = config["dtype"]
+    if "rope_theta" in rope:  # else: no rotary embedding, or one for each kind of layer, which 4 does not know
+        for key in ("rope_theta", "partial_rotary_factor"):
+            if key in rope:
+                config[key] = rope.pop(key)
+        config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
+    write_json(folder / "config.json", config)
+    tokenizer = read_json(folder / "tokenizer_config.json")
+    if tokenizer["tokenizer_class"] == "TokenizersBackend":
+        tokenizer["tokenizer_class"] = "PreTrainedTokenizerFast"
+        write_json(folder / "tokenizer_config.json", tokenizer)
+
+
+def hashes(folder: Path) -> dict[str, Any]:
+    """Of every file and every tensor of a model folder, and one of all tensors together."""
+    from snakmodel.fingerprints import scan, weights_hash
+
+    files, tensors = {}, {}
+    for path in sorted(folder.iterdir()):
+        if path.name in ("started.json", "run.json"):
+            continue
+        if path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                contents = scan(file, path.stat().st_size)
+            tensors.update(contents.tensors)
+        sha256 = contents.sha256 if path.suffix == ".safetensors" else file_hash(path)
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256}
+    told = {name: {key: what[key] for key in ("sha256", "dtype", "shape")} for name, what in tensors.items()}
+    return {"weights": weights_hash(tensors), "files": files, "tensors": told}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from snakmodel.config import BadInput
-from snakmodel.series import check_weights
+from snakmodel.hub import refusal
+from snakmodel.series import check_weights, split_revision
 
 logging.disable_progress_bar()  # a series of small models would fill the screen with them
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # about its own next version
@@ -44,12 +45,13 @@ def logit_difference(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def load(cls: Any, location: str | Path, **options: Any) -> Any:
-    """cls.from_pretrained, with one line for a folder or Hub id that cannot be loaded."""
+    """cls.from_pretrained, with one line for a folder or Hub id (ORG/NAME@REVISION) that cannot be loaded."""
+    name, revision = split_revision(location)
     try:
-        return cls.from_pretrained(location, **options)
+        return cls.from_pretrained(name, **options, **({"revision": revision} if revision else {}))
     except (OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BadInput(f"{location}: cannot be loaded ({reason})") from error
+        raise BadInput(refusal(str(location), error) or f"{location}: cannot be loaded ({reason})") from error
 
 
 def last_state(folder: Path) -> str | None:

@@ -40,12 +40,15 @@ STAGES = (
     Stage("ledger", "pretrain/corpus/ledger.py", "corpus/ledger"),
     Stage("fertility", "pretrain/corpus/fertility.py", "corpus/fertility"),
     Stage("inspect", "pretrain/corpus/inspect_corpus.py", ""),
+    Stage("preflight", "pretrain/preflight.py", "preflight"),
     Stage("pretrain", "pretrain/train.py", "checkpoints"),
     Stage("preflight", "pretrain/preflight.py", "preflight"),
     Stage("export", "pretrain/export.py", "models", per_step=True),
+    Stage("publish", "pretrain/publish.py", ""),
     Stage("instructions", "finetune/instructions.py", "instruct/data"),
     Stage("finetune", "finetune/train.py", "instruct/adapters", per_step=True),
     Stage("merge", "finetune/merge.py", "instruct", per_step=True),
+    Stage("audit", "analyze/audit.py", "analysis/audit"),
     Stage("weights", "analyze/weights.py", "analysis/weights", per_step=True),
     Stage("embeddings", "analyze/embeddings.py", "analysis/embeddings", per_step=True),
     Stage("samples", "analyze/samples.py", "analysis/samples"),
@@ -59,6 +62,7 @@ STAGES = (
     Stage("plot_divergence", "plot/divergence.py", "figures/divergence"),
     Stage("report", "plot/report.py", "report"),
 )
+HUB = "hub:"  # "hub:ORG/NAME": a series on the Hub, one revision a step
 PRETRAINED = "pretrained"  # the name of the series that pretrain/ writes; tuned series bear their variant's name
 SECTIONS = tuple(stage.section for stage in STAGES)
 
@@ -102,5 +106,7 @@ class Run:
         return self.root / stage_of(section).folder
 
     def series(self, name: str) -> Path:
-        """The folder of a series: "pretrained", or the name of a tuned variant."""
+        """The folder of a series: "pretrained", the name of a tuned variant, or "hub:ORG/NAME" as it stands."""
+        if name.startswith(HUB):
+            return Path(name)
         return self.folder("export") if name == PRETRAINED else self.folder("merge") / name

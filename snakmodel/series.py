@@ -2,8 +2,10 @@
 
     {"name": "tiny", "steps": [{"step": 0, "path": "../../tiny-base/models/step-00400", "tokens": 0, ...}, ...]}
 
-A path is relative to the folder of series.json, or a Hub id. Step 0 of a continued series refers to its parent's
-folder and is never copied.
+A path is relative to the folder of series.json, or a Hub id, with its revision: ORG/NAME@step-00500. Step 0 of a
+continued series refers to its parent's folder and is never copied. A branch says under `branch` where it left its run.
+
+On the Hub a series is one repository with one revision a step; readers take it as "hub:ORG/NAME".
 """
 
 import os
@@ -15,6 +17,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from snakmodel.config import BadInput
+from snakmodel.paths import HUB
 from snakmodel.records import missing, read_json, write_json
 
 
@@ -23,7 +26,7 @@ class Checkpoint:
     """One step of a series, or one model by itself."""
 
     step: int
-    location: str  # a folder, or a Hub id
+    location: str  # a folder, or a Hub id: ORG/NAME, or ORG/NAME@REVISION
     row: dict[str, Any]  # its row in series.json
 
     @property
@@ -31,13 +34,29 @@ class Checkpoint:
         return Path(self.location).is_dir()
 
     @property
+    def revision(self) -> str | None:
+        """Of a model on the Hub; None: its main branch."""
+        return split_revision(self.location)[1]
+
+    @property
     def source(self) -> Path | str:
-        """As an input of records.begin: the folder, or the Hub id."""
-        return Path(self.location) if (Path(self.location) / "run.json").is_file() else self.location
+        """As an input of records.begin: the folder, or the Hub id with the commit that its revision is at."""
+        if (Path(self.location) / "run.json").is_file():
+            return Path(self.location)
+        return f"{self.location}={self.row['commit']}" if "commit" in self.row else self.location
 
 
-def write_series(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
-    """Writes series.json; each row holds at least `step`, `location` and `parent`. Steps must be unique."""
+def split_revision(location: str | Path) -> tuple[str, str | None]:
+    """ "ORG/NAME@step-00500" -> ("ORG/NAME", "step-00500"); None where no revision is named, as of any folder."""
+    name, at, revision = str(location).partition("@")
+    return (name, revision) if at and not Path(location).exists() else (str(location), None)
+
+
+def write_series(folder: Path, name: str, rows: list[dict[str, Any]], branch: dict[str, Any] | None = None) -> None:
+    """Writes series.json; each row holds at least `step`, `location` and `parent`. Steps must be unique.
+
+    branch: where the series left another one: its `run`, `step` and `tokens`.
+    """
     steps = [row["step"] for row in rows]
     assert len(set(steps)) == len(steps), f"duplicate steps: {steps}"
     out = []
@@ -45,21 +64,29 @@ def write_series(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
         location = row["location"]
         path = os.path.join(".", os.path.relpath(location, folder)) if Path(location).is_dir() else location
         out.append({**{k: v for k, v in row.items() if k != "location"}, "path": path})
-    write_json(folder / "series.json", {"name": name, "steps": out})
+    write_json(folder / "series.json", {"name": name, **({"branch": branch} if branch else {}), "steps": out})
 
 
-def read_series(folder: Path) -> list[Checkpoint]:
-    """The checkpoints of a series, by step. Folders that have gone missing are an error."""
+def read_series(folder: Path, whole: bool = True) -> list[Checkpoint]:
+    """The checkpoints of a series, by step. Steps that have gone missing are an error, unless it need not be `whole`.
+
+    folder: where series.json lies, or "hub:ORG/NAME".
+    """
+    if str(folder).startswith(HUB):
+        from snakmodel.hub import read_steps  # late: most series are here
+
+        rows = read_steps(str(folder).removeprefix(HUB), whole)
+        return [Checkpoint(row["step"], row["path"], row) for row in rows]
     others = [path.parent.name for path in sorted(folder.parent.glob("*/series.json"))]
     if folder.name not in others and others:
         raise BadInput(f"{missing(folder / 'series.json')}, or choose from {', '.join(others)}")
     series = read_json(folder / "series.json")
     checkpoints = []
     for row in series["steps"]:
-        local = Path(os.path.normpath(folder / row["path"]))
-        if not local.is_dir() and row["path"].startswith("."):  # as write_series marks what is local
+        local, marked_local = Path(os.path.normpath(folder / row["path"])), row["path"].startswith(".")
+        if whole and marked_local and not local.is_dir():
             raise BadInput(f"{folder}/series.json: step {row['step']} should be in {local}, which is not there")
-        location = str(local) if local.is_dir() else row["path"]
+        location = str(local) if marked_local or local.is_dir() else row["path"]
         checkpoints.append(Checkpoint(row["step"], location, row))
     return checkpoints
 
@@ -100,6 +127,22 @@ def resolve_model(location: str) -> str:
     if folder.is_absolute() or location.startswith(".") or (location.count("/") and Path(folder.parts[0]).is_dir()):
         raise BadInput(missing(folder / "models/series.json"))
     return location
+
+
+def parse_branch(text: str) -> tuple[Path, int]:
+    """ "out/tiny@160" -> the run's folder and the step that a branch continues."""
+    run, at, step = text.rpartition("@")
+    if not run or not step.isdecimal():
+        raise BadInput(f"{text!r} is not RUN@STEP; give a run's folder and a step of its series, such as out/tiny@160")
+    return Path(run), int(step)
+
+
+def resolve_branch(text: str) -> str:
+    """The location of the exported step that RUN@STEP names."""
+    run, step = parse_branch(text)
+    if not run.is_dir():
+        raise BadInput(f"{text}: there is no run in {run}")
+    return resolve_model(choose(read_series(run / "models"), str(step), text)[0].location)
 
 
 def check_weights(folder: Path) -> None:
