@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from pretrain.machines import Machine, device_facts
-from pretrain.memory import MASTER, MOMENT
+from pretrain.memory import GIB, MASTER, MOMENT
 from pretrain.plan import Study, time_and_energy
 from pretrain.recipe import Settings as Recipe
 from snakmodel.config import BadInput
@@ -53,7 +53,7 @@ def train_briefly(study: Study, ranks: int, steps: int, folder: Path) -> dict[st
         "steps": steps,
         "ranks": ranks,
         "tokens per second": statistics.median(row["tokens_per_second"] for row in timed),
-        "memory GiB": max((row["memory_gib"] for row in rows if row.get("memory_gib")), default=None),
+        "allocated": max((row["memory_gib"] * GIB for row in rows if "memory_gib" in row), default=None),
         "checkpoint bytes": sum(files.values()),
     }
 
@@ -71,7 +71,7 @@ def short_recipe(study: Study, steps: int, run: Path) -> Recipe:
     shape = {key: value for key, value in study.config.to_diff_dict().items() if key not in NOT_SHAPE}
     return replace(
         study.recipe,
-        init_from=None, branch_from=None,
+        init_from=None, branch_from=None, config={},
         architecture={"model_type": study.config.model_type, **shape, "vocab_size": study.config.vocab_size},
         tokenizer=str(run / "tokenizer"),
         steps=steps, tokens=None, shares={}, replay=None, max_epochs=None,
@@ -124,7 +124,10 @@ def correct(plan: dict[str, Any], machine: Machine, measured: dict[str, Any]) ->
                 "predicted": plan["speed"]["tokens per second and device"],
                 "measured": rate,
             },
-            "allocated GiB": {"predicted": plan["memory"]["allocated GiB"], "measured": measured["memory GiB"]},
+            "allocated, GiB": {
+                "predicted": plan["memory"]["allocated"] / GIB,
+                "measured": measured["allocated"] / GIB if measured["allocated"] else None,
+            },
             "a checkpoint, GB": {
                 "predicted": (MASTER * model["parameters"] + MOMENT * model["trained"]) / 1e9,
                 "measured": measured["checkpoint bytes"] / 1e9,
