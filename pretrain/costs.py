@@ -42,17 +42,23 @@ def traffic_bytes(parameters: int, trained: int, ranks: int, element: int, zero:
 def disk_bytes(
     parameters: int, trained: int, checkpoints: int, resumable: int, free_space: bool, export_element: int
 ) -> dict[str, int]:
-    """Bytes of the series on disk when it is complete, and of a checkpoint while it is written.
+    """Bytes of the series on disk, and the most there is at once.
 
-    Every checkpoint keeps float32 weights, the newest `resumable` the moments too; with export.free_space only the
-    latter keep anything, once they are exported.
+    Every checkpoint keeps its weights in float32, the newest `resumable` the moments too. With export.free_space,
+    exporting frees the weights of the others.
     """
     resumable = min(resumable, checkpoints)
+    weights, states = MASTER * parameters * checkpoints, MOMENT * trained * resumable
+    one_more, exports = MASTER * parameters + MOMENT * trained, export_element * parameters * checkpoints
+    freed = MASTER * parameters * (checkpoints - resumable) if free_space else 0
     return {
-        "checkpoints": MASTER * parameters * (resumable if free_space else checkpoints),
-        "their optimiser's states": MOMENT * trained * resumable,
-        "one more while it is written": MASTER * parameters + MOMENT * trained,
-        "exports": export_element * parameters * checkpoints,
+        "weights of all checkpoints": weights,
+        "optimiser of the resumable ones": states,
+        "one more while it is written": one_more,
+        "exports": exports,
+        "freed by exporting": freed,
+        "at most": max(weights + states + one_more, weights + states + exports - freed),
+        "when all is exported": weights + states + exports - freed,
     }
 
 

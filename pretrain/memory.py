@@ -79,6 +79,7 @@ def fsdp_memory(shape: Shape, layer: Activations, loss: int, ranks: int, element
     before are being reduced. Gradients of earlier micro-batches are there.
     """
     states, head = fsdp_states(shape, ranks), element * shape.trained_head
+    in_backward = element * (shape.outside + (2 if ranks > 1 else 1) * shape.largest_layer)  # one rank gathers nothing
 
     def reduced(parameters: int) -> int:
         return MASTER * (parameters + parameters // ranks)  # what goes in, and this rank's part of what comes out
@@ -91,11 +92,18 @@ def fsdp_memory(shape: Shape, layer: Activations, loss: int, ranks: int, element
             "activations kept": shape.layers * layer.kept,
             "logits and loss": loss,
         },
-        "a layer's backward pass": {
+        "the last layer's backward pass": {
             **states,
-            "gathered weights": element * (shape.outside + 2 * shape.largest_layer),
-            "gradients on their way": head + reduced(shape.largest_layer),
+            "gathered weights": in_backward,
+            "gradients on their way": head,
             "activations kept": shape.layers * layer.kept,
+            "activations of that layer": layer.working,
+        },
+        "another layer's backward pass": {
+            **states,
+            "gathered weights": in_backward,
+            "gradients on their way": head + reduced(shape.largest_layer),
+            "activations kept": (shape.layers - 1) * layer.kept,
             "activations of that layer": layer.working,
         },
         "the last reduction": {

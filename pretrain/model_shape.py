@@ -4,7 +4,6 @@ Parameters are exact. Activations are those of one layer's forward and backward 
 compiling: every tensor that lives is counted, so no architecture needs a formula of its own.
 """
 
-import fnmatch
 import math
 import weakref
 from collections.abc import Callable
@@ -15,20 +14,22 @@ from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import StrictDataclassError
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 from torch.utils.weak import WeakIdKeyDictionary
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from pretrain.memory import Activations, Shape
+from pretrain.models import freeze, size_of
+from pretrain.objective import find_layers, selective_policy
 from pretrain.recipe import Settings as Recipe
 from snakmodel.config import BadInput
 from snakmodel.models import load_tokenizer
+from snakmodel.records import missing
 from snakmodel.series import resolve_model
-
-KEPT_BY_SELECTIVE = ("mm", "addmm", "bmm", "_grouped_mm", "_scaled_dot_product_")  # matrix products and attention
 
 
 @dataclass
@@ -41,26 +42,19 @@ class FakeModel:
 
 
 def build_fake(config: PretrainedConfig, dtype: torch.dtype, frozen: list[str]) -> FakeModel:
-    """The model of a config; parameters that match a pattern of `frozen` want no gradient."""
+    """The model of a config, with the parameters of `frozen` taken out of training."""
     if getattr(config, "num_local_experts", None):
         config._experts_implementation = "grouped_mm"  # the loop over experts depends on the tokens' values
     mode = FakeTensorMode()
     with mode:
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(fnmatch.fnmatch(name, pattern) for pattern in frozen))
+    freeze(model, frozen)
     return FakeModel(model.train(), mode, config)
-
-
-def layers_of(model: Any) -> list[torch.nn.Module]:
-    """The layers, as the engine shards them."""
-    names = getattr(model, "_no_split_modules", None) or []
-    return [module for module in model.modules() if type(module).__name__ in names]
 
 
 def measure_shape(fake: FakeModel) -> Shape:
     """Counts a model's parameters."""
-    layers = [list(layer.parameters()) for layer in layers_of(fake.model)]
+    layers = [list(layer.parameters()) for _, _, layer in find_layers(fake.model)]
     in_layers = {id(p) for layer in layers for p in layer}
     outside = [p for p in fake.model.parameters() if id(p) not in in_layers]
     head = fake.model.get_output_embeddings().weight
@@ -89,19 +83,25 @@ def measure_activations(fake: FakeModel, micro_batch: int, length: int, checkpoi
 
     The latter hold the layer's unsharded gradients, as they are before they are reduced.
     """
-    layer, arguments, options = call_of_first_layer(fake, micro_batch, length)
-    with fake.mode, LiveBytes([*layer.parameters(), *tree_leaves((arguments, options))]) as live:
-        hidden = arguments[0].detach().requires_grad_()
-        forward = checkpointed(partial(layer, **options), checkpointing)
-        out = forward(hidden, *arguments[1:])
-        out = out[0] if isinstance(out, tuple) else out
-        kept = live.now
-        live.peak = live.now
-        out.backward(torch.empty_like(out))
-        working = live.peak - kept
+    layer, (hidden, *others), options = call_of_first_layer(fake, micro_batch, length)
+    run = checkpointed(partial(layer, **options), checkpointing)
+
+    def forward(hidden: torch.Tensor) -> torch.Tensor:
+        out = run(hidden, *others)
+        return out[0] if isinstance(out, tuple) else out
+
+    with fake.mode, LiveBytes([*layer.parameters(), *tree_leaves((hidden, others, options))]) as live:
+        one = forward(hidden.detach().requires_grad_())
+        before = live.now
+        two = forward(one)  # a second layer, since what the first gives may or may not be kept by the next
+        backward_peak = []
+        one.register_hook(lambda _: backward_peak.append(live.peak))
+        del one
+        after = live.peak = live.now
+        two.backward(torch.empty_like(two))
     for parameter in layer.parameters():
         parameter.grad = None
-    return Activations(kept=kept, working=working)
+    return Activations(kept=after - before, working=backward_peak[0] - after)
 
 
 def checkpointed(layer: Callable[..., Any], mode: str) -> Callable[..., Any]:
@@ -110,15 +110,8 @@ def checkpointed(layer: Callable[..., Any], mode: str) -> Callable[..., Any]:
         return layer
     options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
     if mode == "selective":
-        options["context_fn"] = partial(create_selective_checkpoint_contexts, keep_products)
+        options["context_fn"] = partial(create_selective_checkpoint_contexts, selective_policy)
     return partial(checkpoint, layer, **options)
-
-
-def keep_products(context: Any, function: Any, *_: Any, **__: Any) -> CheckpointPolicy:
-    """Keeps what matrix products and attention give; the rest is cheap to compute again."""
-    name = function.overloadpacket.__name__
-    kept = any(name == each or each.endswith("_") and name.startswith(each) for each in KEPT_BY_SELECTIVE)
-    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 class Reached(Exception):
@@ -127,7 +120,7 @@ class Reached(Exception):
 
 def call_of_first_layer(fake: FakeModel, micro_batch: int, length: int) -> tuple[torch.nn.Module, Any, Any]:
     """The first layer, and the arguments that the model calls it with."""
-    layer, calls = layers_of(fake.model)[0], []
+    (_, _, layer), calls = next(find_layers(fake.model)), []
 
     def remember(_: Any, arguments: Any, options: Any) -> None:
         calls.append((arguments, options))
@@ -170,28 +163,35 @@ class LiveBytes(TorchDispatchMode):
         self.peak = max(self.peak, self.now)
 
 
-def find_config(recipe: Recipe, architecture: dict[str, Any] | None, where: str) -> PretrainedConfig:
-    """The model's config: the recipe's own, that of the parent where it lies or in the Hub's cache, or preflight's."""
-    given = recipe.architecture
-    if given is None:
-        location = find_parent(recipe, architecture is not None)
-        if location is not None:
-            config = AutoConfig.from_pretrained(location)
-        elif architecture is None:
-            raise BadInput(
-                f"{where}: the shape of {recipe.init_from} is not known: it is not on this machine; say "
-                "preflight: {architecture: {model_type: llama, ...}}, or fetch its config.json (pretrain/prefetch.py)"
-            )
+def find_config(recipe: Recipe, changes: dict[str, Any], where: str) -> PretrainedConfig:
+    """The model's config: of the recipe's architecture, or of the parent if that is on this machine.
+
+    `changes` are values that win, for what is not here yet; with model_type they stand for a parent that is not here.
+    """
+    parent = None if recipe.architecture else find_parent(recipe, "model_type" in changes)
+    try:
+        if parent is not None:
+            config = AutoConfig.from_pretrained(parent, **recipe.config)
+        elif recipe.architecture or "model_type" in changes:
+            config = AutoConfig.for_model(**(recipe.architecture or {}) | recipe.config | changes)
         else:
-            given = architecture
-    if given is not None:
-        try:
-            config = AutoConfig.for_model(**given)
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{where}: architecture {given}: {' '.join(str(error).split())}") from None
-    pieces = None if given is not None and "vocab_size" in given else count_tokens(recipe.tokenizer)
-    if pieces is not None and (recipe.architecture is not None or pieces > config.vocab_size):
-        config.vocab_size = pieces  # as build_model does: a new model has as many rows, a parent gets the missing ones
+            raise BadInput(
+                f"{where}: the shape of {recipe.init_from} is not known, as it is not on this machine; give it as "
+                "preflight: {architecture: {model_type: llama, ...}}, or fetch the model by pretrain/prefetch.py"
+            )
+        config.update(changes)
+    except (KeyError, TypeError, StrictDataclassError) as error:
+        raise BadInput(f"{where}: architecture {changes}: {' '.join(str(error).split())}") from None
+    if "vocab_size" in changes or "vocab_size" in (recipe.architecture or {}):
+        return config
+    if (Path(recipe.tokenizer) / "tokenizer.json").is_file():
+        rows = size_of(load_tokenizer(recipe.tokenizer))
+        config.vocab_size = rows if recipe.architecture else max(rows, config.vocab_size)  # as build_model does
+    elif recipe.architecture:
+        raise BadInput(
+            f"{where}: tokenizer {recipe.tokenizer} is not here, so the vocabulary is not known; "
+            "give preflight: {architecture: {vocab_size: ...}}"
+        )
     return config
 
 
@@ -200,7 +200,7 @@ def find_parent(recipe: Recipe, may_lack: bool) -> Path | None:
     if recipe.branch_from is not None:
         folder = Path(recipe.branch_from.rpartition("@")[0]) / "checkpoints/config"
         if not (folder / "config.json").is_file() and not may_lack:
-            raise BadInput(f"pretrain.branch_from {recipe.branch_from}: {folder / 'config.json'} not found")
+            raise BadInput(f"pretrain.branch_from {recipe.branch_from}: {missing(folder.parent / 'run.json')}")
         return folder if (folder / "config.json").is_file() else None
     assert recipe.init_from is not None
     try:
@@ -213,8 +213,3 @@ def find_parent(recipe: Recipe, may_lack: bool) -> Path | None:
         return Path(location)
     cached = try_to_load_from_cache(location, "config.json")
     return Path(cached).parent if isinstance(cached, str) else None
-
-
-def count_tokens(location: str) -> int | None:
-    """Tokens of a local tokenizer; None: it is not on this machine."""
-    return len(load_tokenizer(location)) if (Path(location) / "tokenizer.json").is_file() else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from pretrain.costs import communication_seconds, disk_bytes, flops_per_token, inactive_parameters
 from pretrain.machines import Machine
@@ -10,9 +10,10 @@ from pretrain.memory import GIB, MASTER, MOMENT, Activations, Shape, Zero, fsdp_
 from pretrain.recipe import Settings as Recipe
 from pretrain.recipe import total_steps
 
-MODES = ("none", "selective", "full")  # of activation checkpointing, by what they cost in time
-# GiB of a GPU: its context, NCCL's buffers, what the allocator cannot use. Assumed; a dry run measures the rest
-RESERVE = 2.0
+Mode = Literal["none", "selective", "full"]
+MODES: tuple[Mode, ...] = ("none", "selective", "full")  # of activation checkpointing, by what they cost in time
+# bytes of a GPU: its context, NCCL's buffers, what the allocator cannot use. Assumed; a dry run measures the rest
+RESERVE = 2 * GIB
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -41,6 +42,7 @@ def make_plan(
         "model": {
             "type": shape.model_type,
             "parameters": shape.parameters,
+            "vocabulary": shape.vocabulary,
             "used by a token": shape.parameters - inactive_parameters(study.config),
             "trained": shape.trained,
             "operations per token": operations,
@@ -79,19 +81,20 @@ def memory_of(study: Study, machine: Machine) -> tuple[str, dict[str, int]]:
     return fullest(zero_memory(shape, layer, loss, machine.ranks, element, study.zero))
 
 
-def needed_gib(study: Study, machine: Machine) -> float:
-    """GiB of a device, the reserve included."""
-    return sum(memory_of(study, machine)[1].values()) / GIB + reserve(machine)
+def needed_bytes(study: Study, machine: Machine) -> int:
+    """Bytes of a device, the reserve included."""
+    return sum(memory_of(study, machine)[1].values()) + reserve(machine)
 
 
-def reserve(machine: Machine) -> float:
-    return RESERVE if machine.device.memory_gib else 0.0
+def reserve(machine: Machine) -> int:
+    """Bytes of a GPU that no tensor of ours can have."""
+    return RESERVE if machine.device.memory_gib else 0
 
 
 def fits(study: Study, machine: Machine) -> bool | None:
     """Whether the run fits; None: the device has no memory of its own."""
     room = machine.device.memory_gib
-    return None if room is None else needed_gib(study, machine) <= room
+    return None if room is None else needed_bytes(study, machine) <= room * GIB
 
 
 def plan_memory(study: Study, machine: Machine) -> dict[str, Any]:
@@ -99,18 +102,18 @@ def plan_memory(study: Study, machine: Machine) -> dict[str, Any]:
     moment, parts = memory_of(study, machine)
     return {
         "fullest moment": moment,
-        "bytes": parts,
-        "allocated GiB": sum(parts.values()) / GIB,  # what torch.cuda.max_memory_allocated should say
-        "reserve GiB": reserve(machine),
-        "needed GiB": needed_gib(study, machine),
-        "device GiB": machine.device.memory_gib,
+        "parts": parts,
+        "allocated": sum(parts.values()),  # what torch.cuda.max_memory_allocated should say
+        "reserve": reserve(machine),
+        "needed": needed_bytes(study, machine),
+        "device": None if machine.device.memory_gib is None else round(machine.device.memory_gib * GIB),
         "fits": fits(study, machine),
         "change": None if fits(study, machine) is not False else first_that_fits(study, machine),
     }
 
 
 def grid(study: Study, machine: Machine) -> list[dict[str, Any]]:
-    """GiB needed for every mode of checkpointing and micro-batches up to eight, everything else as it is."""
+    """Bytes needed for every mode of checkpointing and micro-batches up to eight, everything else as it is."""
     rows = []
     for mode in MODES:
         for micro_batch in (1, 2, 4, 8):
@@ -119,7 +122,7 @@ def grid(study: Study, machine: Machine) -> list[dict[str, Any]]:
                 other = replace(study, recipe=r)
                 rows.append({
                     "activation_checkpointing": mode, "micro_batch": micro_batch,
-                    "needed GiB": needed_gib(other, machine), "fits": fits(other, machine),
+                    "needed": needed_bytes(other, machine), "fits": fits(other, machine),
                 })  # fmt: skip
     return rows
 
@@ -128,7 +131,7 @@ def first_that_fits(study: Study, machine: Machine) -> dict[str, Any] | None:
     """The cheapest change after which the run fits; None: nothing that is tried does."""
     for words, other, larger in changes(study, machine):
         if fits(other, larger):
-            return {"settings": words, "needed GiB": needed_gib(other, larger), "ranks": larger.ranks}
+            return {"settings": words, "needed": needed_bytes(other, larger), "ranks": larger.ranks}
     return None
 
 
@@ -200,13 +203,14 @@ def time_and_energy(tokens: int, rate: float | None, machine: Machine, carbon: f
 
 
 def plan_host(study: Study, machine: Machine) -> dict[str, Any]:
-    """GiB of a node's main memory, for what is large: models as they are built, and states that wait to be written."""
+    """Bytes of a node's main memory, for what is large: the model as it is read, and states that wait to be written."""
     r, shape = study.recipe, study.shape
     states = MASTER * shape.parameters + MOMENT * shape.trained
     share = min(1.0, machine.devices / (r.shard_ranks or machine.ranks))  # of one copy of the model, on this node
-    offloaded = states * machine.devices / machine.ranks if study.zero and study.zero.offload else 0.0
+    offloaded = states * machine.devices / machine.ranks if study.zero and study.zero.offload else 0
     return {
-        "while it starts": MASTER * shape.parameters * machine.devices / GIB,
-        "while it saves": (offloaded + (states * share if r.asynchronous_saving else 0)) / GIB,
-        "node GiB": machine.host_gib,
+        # the first rank has all of it, and every rank its part, before it goes to the device
+        "while it starts": round(MASTER * shape.parameters * (1 + share)),
+        "while it saves": round(offloaded + (states * share if r.asynchronous_saving else 0)),
+        "node": None if machine.host_gib is None else round(machine.host_gib * GIB),
     }

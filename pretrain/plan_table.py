@@ -2,13 +2,29 @@
 
 from typing import Any
 
-GIB, GB = 2**30, 1e9
+GIB, MIB, GB, MB = 2**30, 2**20, 1e9, 1e6
 
 
-def row(name: str, value: float | None, form: str = ".2f", note: str = "") -> str:
-    """One line: what it is, the number, a word about it."""
-    number = "not known" if value is None else format(value, form)
-    return f"  {name:<34}{number:>14}   {note}".rstrip()
+def line(name: str, value: str, note: str = "") -> str:
+    """What it is, the number, a word about it."""
+    return f"  {name:<34}{value:>14}   {note}".rstrip()
+
+
+def number(value: float | None) -> str:
+    """Three digits, or all of a larger number."""
+    return "not known" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def memory(count: float | None) -> str:
+    """Bytes of memory."""
+    if count is None:
+        return "not known"
+    return f"{count / GIB:,.2f} GiB" if count >= GIB / 10 else f"{count / MIB:,.2f} MiB"
+
+
+def disk(count: float) -> str:
+    """Bytes on disk, in the units of disks."""
+    return f"{count / GB:,.1f} GB" if count >= GB else f"{count / MB:,.1f} MB"
 
 
 def plan_table(plan: dict[str, Any]) -> str:
@@ -16,126 +32,106 @@ def plan_table(plan: dict[str, Any]) -> str:
     model, machine, run, r = plan["model"], plan["machine"], plan["run"], plan["recipe"]
     engine = "FSDP2" if r["engine"] == "fsdp" else f"DeepSpeed, {r['deepspeed']}"
     lines = [
-        f"model    {model['type']}: {model['parameters']:,} parameters, {model['used by a token']:,} used by a token, "
-        f"{model['trained']:,} trained",
-        f"machine  {machine['nodes']} x {machine['name']}: {machine['ranks']} x {machine['device']['name']}, "
+        f"model     {model['type']}: {model['parameters']:,} parameters, vocabulary {model['vocabulary']:,}; "
+        f"{model['used by a token']:,} used by a token, {model['trained']:,} trained",
+        f"machine   {machine['nodes']} x {machine['name']}: {machine['ranks']} x {machine['device']['name']}, "
         f"links: {machine['links']}",
-        f"run      {run['tokens']:,} tokens: {run['steps']:,} steps of {run['tokens per step']:,}",
-        f"settings {engine}, {r['precision']}, micro-batch {r['micro_batch']} x {r['sequence_length']:,} tokens, "
+        f"run       {run['tokens']:,} tokens: {run['steps']:,} steps of {run['tokens per step']:,}",
+        f"settings  {engine}, {r['precision']}, micro-batch {r['micro_batch']} x {r['sequence_length']:,} tokens, "
         f"activation checkpointing {r['activation_checkpointing']}, cross-entropy {r['cross_entropy']}",
         *memory_lines(plan["memory"], r["compile"]),
         *grid_lines(plan["other settings"]),
         *speed_lines(plan["speed"], plan["model"]["operations per token"], plan["machine"]["device"]),
-        *time_lines("time and energy of the run", plan["time"]),
+        *time_lines("time and energy", plan["time"]),
         *(published_lines(plan["published"]) if plan["published"] else []),
         *host_lines(plan["host"]),
-        *disk_lines(plan["disk"]),
+        "\ndisk of the series",
+        *(line(name, disk(count)) for name, count in plan["disk"].items()),
     ]
     return "\n".join(lines)
 
 
-def memory_lines(memory: dict[str, Any], compiled: bool) -> list[str]:
-    """Memory of a rank, and whether it fits."""
-    note = "of layers as they are without torch.compile, which keeps less" if compiled else ""
+def memory_lines(needs: dict[str, Any], compiled: bool) -> list[str]:
+    """Memory of a rank by part, and whether it fits."""
+    note = "of layers that are not compiled; torch.compile keeps less" if compiled else ""
     return [
-        "",
-        f"memory of a rank, GiB; fullest: {memory['fullest moment']}",
-        *(
-            row(name, count / GIB, note=note if "activations" in name else "")
-            for name, count in memory["bytes"].items()
-        ),
-        row("allocated, in all", memory["allocated GiB"]),
-        row("context, NCCL, gaps", memory["reserve GiB"], note="assumed"),
-        row("needed", memory["needed GiB"], note=verdict(memory)),
+        f"\nmemory of a rank; fullest: {needs['fullest moment']}",
+        *(line(name, memory(count), note * ("activations" in name)) for name, count in needs["parts"].items()),
+        line("allocated, in all", memory(needs["allocated"])),
+        line("context, NCCL, gaps", memory(needs["reserve"]), "assumed"),
+        line("needed", memory(needs["needed"]), verdict(needs)),
     ]
 
 
-def verdict(memory: dict[str, Any]) -> str:
+def verdict(needs: dict[str, Any]) -> str:
     """Whether the run fits, and what to change."""
-    if memory["fits"] is None:
+    if needs["fits"] is None:
         return "the device has no memory of its own"
-    room = f"the device has {memory['device GiB']:.2f}"
-    if memory["fits"]:
+    room = f"the device has {memory(needs['device'])}"
+    if needs["fits"]:
         return f"FITS: {room}"
-    if memory["change"] is None:
+    if needs["change"] is None:
         return f"DOES NOT FIT: {room}, and no setting that was tried helps"
-    change = memory["change"]
-    return f"DOES NOT FIT: {room}; change {change['settings']}: {change['needed GiB']:.2f}"
+    return f"DOES NOT FIT: {room}; {memory(needs['change']['needed'])} with {needs['change']['settings']}"
 
 
 def grid_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """GiB needed by mode of checkpointing and micro-batch; what does not fit in brackets."""
+    """Memory needed by mode of checkpointing and micro-batch; what does not fit in brackets."""
     sizes = sorted({each["micro_batch"] for each in rows})
-    lines = ["", f"  {'needed with micro-batch':<34}" + "".join(f"{size:>11}" for size in sizes)]
+    lines = [f"\n  {'needed with micro-batch':<34}" + "".join(f"{size:>14}" for size in sizes)]
     for mode in dict.fromkeys(each["activation_checkpointing"] for each in rows):
         needed = [each for each in rows if each["activation_checkpointing"] == mode]
-        cells = [f"[{n['needed GiB']:.2f}]" if n["fits"] is False else f"{n['needed GiB']:.2f} " for n in needed]
-        note = "   [does not fit]" if any(each["fits"] is False for each in needed) else ""
-        lines.append(f"  {f'activation checkpointing {mode}':<34}" + "".join(f"{cell:>11}" for cell in cells) + note)
-    return lines
+        cells = [f"[{memory(n['needed'])}]" if n["fits"] is False else f"{memory(n['needed'])} " for n in needed]
+        lines.append(f"  {f'activation checkpointing {mode}':<34}" + "".join(f"{cell:>14}" for cell in cells).rstrip())
+    return [*lines, "  [...]: does not fit"] if any(each["fits"] is False for each in rows) else lines
 
 
 def speed_lines(speed: dict[str, Any], operations: float, device: dict[str, Any]) -> list[str]:
     """Tokens per second and device."""
-    lines = ["", f"tokens per second and device; {operations / 1e9:.1f} GFLOP per token (6 N + 12 L H T)"]
+    lines = [f"\ntokens per second and device; {operations:.4g} operations a token (6 N + 12 L H T)"]
+    planned = line("planned with", number(speed["tokens per second and device"]))
     if speed["at the peak"] is None:
-        return [*lines, row("planned with", None, note="dry_run=true measures it")]
-    lines.append(row("at the peak", speed["at the peak"], ",.0f", f"{device['tflops']:g} TFLOP/s"))
+        return [*lines, f"{planned}   dry_run=true measures it"]
+    lines.append(line("at the peak", number(speed["at the peak"]), f"{device['tflops']:g} TFLOP/s"))
     if speed["mfu assumed"] is None:
-        return [
-            *lines,
-            row("planned with", None, note="nothing published for the device: give mfu=0.4, or dry_run=true"),
-        ]
-    lines.append(row(f"at {speed['mfu assumed']:.1%} of it", speed["at that share"], ",.0f", speed["from"]))
-    if speed["as fast as the links"]:
-        note = "at their nominal speed; a larger micro-batch asks less of them"
-        lines.append(row("as fast as the links", speed["as fast as the links"], ",.0f", note))
-    return [*lines, row("planned with", speed["tokens per second and device"], ",.0f", "the slower of the two")]
+        return [*lines, f"{planned}   nothing is published for the device: give mfu=0.4, or dry_run=true"]
+    lines.append(line(f"at {speed['mfu assumed']:.1%} of it", number(speed["at that share"]), speed["from"]))
+    if speed["as fast as the links"] is None:
+        return [*lines, planned]
+    note = "nominal; a larger micro-batch asks less of them"
+    return [*lines, line("as fast as the links", number(speed["as fast as the links"]), note), planned]
 
 
 def time_lines(title: str, time: dict[str, Any]) -> list[str]:
     """Hours and energy."""
-    watts = "of the devices alone, at full power"
     carbon = time["kg CO2eq per kWh"]
     return [
-        "",
-        title,
-        row("device hours", time["device hours"], ",.0f"),
-        row("hours", time["hours"], ",.1f"),
-        row("kWh", time["kWh"], ",.0f", watts),
-        row("kg CO2eq", time["kg CO2eq"], ",.1f", f"at {carbon:g} kg per kWh" if carbon else "give carbon_intensity"),
+        f"\n{title}",
+        line("device hours", number(time["device hours"])),
+        line("hours", number(time["hours"])),
+        line("kWh", number(time["kWh"]), "of the devices alone, at full power"),
+        line("kg CO2eq", number(time["kg CO2eq"]), f"{carbon:g} a kWh" if carbon else "give carbon_intensity"),
     ]
 
 
 def published_lines(published: dict[str, Any]) -> list[str]:
     """The run that this one repeats."""
+    share = published["mfu"]
     return [
         *time_lines("the published run, on the same device", published),
-        row("tokens per second and device", published["tokens per second and device"], ",.0f"),
-        row("MFU, %", None if published["mfu"] is None else 100 * published["mfu"], ".1f"),
+        line("tokens per second and device", number(published["tokens per second and device"])),
+        line("MFU", "not known" if share is None else f"{share:.1%}"),
     ]
 
 
 def host_lines(host: dict[str, Any]) -> list[str]:
     """Main memory of a node."""
-    room = host["node GiB"]
-    short = room is not None and max(host["while it starts"], host["while it saves"]) > room
+    most = max(host["while it starts"], host["while it saves"])
     return [
-        "",
-        "main memory of a node, GiB" + (": TOO LITTLE" if short else ""),
-        row("while it starts", host["while it starts"], note="every rank builds the model in float32"),
-        row("while it saves", host["while it saves"], note="what waits to be written"),
-        row("there is", room),
-    ]
-
-
-def disk_lines(disk: dict[str, int]) -> list[str]:
-    """Disk of the series."""
-    return [
-        "",
-        "disk of the series, GB",
-        *(row(name, count / GB, ",.1f") for name, count in disk.items()),
-        row("in all", sum(disk.values()) / GB, ",.1f"),
+        "\nmain memory of a node" + (": TOO LITTLE" if host["node"] is not None and most > host["node"] else ""),
+        line("while it starts", memory(host["while it starts"]), "the model in float32, and every rank's part of it"),
+        line("while it saves", memory(host["while it saves"]), "what waits to be written"),
+        line("there is", memory(host["node"])),
     ]
 
 
@@ -143,13 +139,13 @@ def dry_run_table(plan: dict[str, Any]) -> str:
     """What was predicted beside what was measured."""
     dry = plan["dry run"]
     lines = [
-        "",
-        f"dry run: {dry['steps']} steps on {dry['ranks']} x {dry['device']}",
+        f"\ndry run: {dry['steps']} steps on {dry['ranks']} x {dry['device']}",
         f"  {'':<34}{'predicted':>14}{'measured':>14}",
+        *(
+            f"  {name:<34}{number(each['predicted']):>14}{number(each['measured']):>14}"
+            for name, each in dry["compared"].items()
+        ),
     ]
-    for name, each in dry["compared"].items():
-        cells = ["not known" if each[side] is None else f"{each[side]:,.2f}" for side in ("predicted", "measured")]
-        lines.append(f"  {name:<34}{cells[0]:>14}{cells[1]:>14}")
     if dry["planned device"] != dry["device"]:
-        lines.append(f"  measured on another device than planned for: {dry['planned device']}")
+        lines.append(f"  measured on another device than the one planned for, {dry['planned device']}")
     return "\n".join([*lines, *time_lines("corrected", dry["corrected"])])

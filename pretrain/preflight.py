@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class Settings:
     machine: str = knob("4xA100-40GB", "of configs/machines.yaml")
     nodes: int = knob(1, "machines of this kind", low=1)
-    architecture: dict[str, Any] | None = knob(
-        None, "transformers config, with model_type, of a parent that is not on this machine"
+    architecture: dict[str, Any] = knob(
+        {}, "of transformers' config, what is not on this machine yet: the parent (with model_type), or vocab_size"
     )
     mfu: float | None = knob(
         None, "share of the peak to plan with; null: what is published for the device", above=0, high=1
@@ -62,7 +62,7 @@ def main() -> None:
     if s.dry_run:
         from pretrain.dry_run import correct, train_briefly  # late: most plans need none
 
-        plan["dry run"] = correct(plan, train_briefly(study, machine.ranks, s.dry_steps, folder))
+        plan["dry run"] = correct(plan, machine, train_briefly(study, machine.ranks, s.dry_steps, folder))
         print(dry_run_table(plan), flush=True)
     write_json(folder / "plan.json", plan)
     work.finish(fits=plan["memory"]["fits"])
@@ -92,7 +92,7 @@ def check_ranks(recipe: Recipe, ranks: int, s: Settings) -> None:
         raise BadInput(f"preflight.nodes {s.nodes}: a dry run is of one node; give nodes=1")
 
 
-def study_model(recipe: Recipe, architecture: dict[str, Any] | None, where: str) -> Study:
+def study_model(recipe: Recipe, architecture: dict[str, Any], where: str) -> Study:
     """Builds the model without content and counts it."""
     import torch  # late: what is wrong with the recipe is said at once
 
