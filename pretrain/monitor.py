@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
+from pretrain.costs import flops_per_token
+from pretrain.machines import device_facts
 from pretrain.ranks import Ranks
 from pretrain.recipe import Settings, total_steps
 from snakmodel.config import BadInput
@@ -23,13 +26,12 @@ Row = dict[str, Any]
 class Monitor:
     """The log of a run."""
 
-    def __init__(
-        self, s: Settings, ranks: Ranks, folder: Path, rows: list[Row], flops_per_token: float, peak: float | None
-    ) -> None:
-        """rows: of the steps before. peak: FLOP/s of one device (None: not known, so no MFU)."""
+    def __init__(self, s: Settings, ranks: Ranks, folder: Path, rows: list[Row], model: PreTrainedModel) -> None:
+        """rows: of the steps before."""
         self.settings, self.ranks, self.path, self.rows = s, ranks, folder / "log.jsonl", rows
         self.tokens = s.global_batch * s.sequence_length  # of a step
-        self.utilisation = flops_per_token / (peak * ranks.count) if peak else None  # MFU of one token a second
+        self.peak = peak_flops(s, ranks.device)  # of one device; None: not known, so no MFU
+        self.flops = flops_per_token(model.config, sum(p.numel() for p in model.parameters()), s.sequence_length)
         self.waiting: list[tuple[Row, tuple[torch.Tensor, ...], Mark, Mark]] = []
         self.writers = outside_writers(s, folder) if ranks.rank == 0 else []
 
@@ -49,8 +51,8 @@ class Monitor:
             row |= (
                 {"loss": loss, "gradient_norm": norm} if not skipped else {"skipped": f"loss {loss}, gradient {norm}"}
             )
-            if self.utilisation:
-                row["mfu"] = self.utilisation * row["tokens_per_second"]
+            if self.peak:
+                row["mfu"] = self.flops * row["tokens_per_second"] / (self.peak * self.ranks.count)
             if self.ranks.device.type == "cuda":
                 row["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
             self.rows.append(row)
@@ -134,6 +136,13 @@ class Mark:
             return self.clock - earlier.clock
         self.event.synchronize()
         return earlier.event.elapsed_time(self.event) / 1000
+
+
+def peak_flops(s: Settings, device: torch.device) -> float | None:
+    """Dense bfloat16 operations a second of one device: as the recipe or the catalogue of devices says."""
+    facts = device_facts(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    tflops = s.peak_tflops or (facts["tflops"] if facts else None)
+    return tflops * 1e12 if tflops else None
 
 
 def outside_writers(s: Settings, folder: Path) -> list[Callable[[Row], None]]:

@@ -85,9 +85,11 @@ class Settings:
     asynchronous_saving: bool = knob(True, "write checkpoints while training goes on", execution=True)
 
     # watching
-    validate_every: int = knob(100, "optimiser steps; 0: never", low=0)
-    validation: dict[str, str] = knob({}, "held-out Parquet documents by language; none: this run's own, as `held-out`")
-    validation_documents: int = knob(64, "of each language, spread over the file", low=1)
+    validate_every: int = knob(100, "optimiser steps; 0: never", low=0, execution=True)
+    validation: dict[str, str] = knob(
+        {}, "held-out Parquet documents by language; none: this run's own, as `held-out`", execution=True
+    )
+    validation_documents: int = knob(64, "of each language, spread over the file", low=1, execution=True)
     log_every: int = knob(10, "optimiser steps between printed lines", low=1, execution=True)
     profile_step: int = knob(
         0, "write torch.profiler's trace of three steps from this one (2 or later); 0: never", low=0, execution=True

@@ -73,7 +73,7 @@ def main() -> None:
     rows = [row for row in read_jsonl(folder / "log.jsonl") if row["step"] <= done] if done else []
     held_out = read_held_out(validation_files(s, shards), s, ranks.rank, ranks.count) if s.validate_every else {}
     guard = Guard(s.spike_deviations, [(r["loss"], r["gradient_norm"]) for r in rows if "loss" in r], ranks.device)
-    monitor = Monitor(s, ranks, folder, rows, 0, None)
+    monitor = Monitor(s, ranks, folder, rows, model)
     saver = Saver(engine, ranks, folder, work.started, probe_BT)
     if not done and parent is None:
         saver.save(0, 0, in_series=True, resumable=False)
@@ -96,7 +96,11 @@ def main() -> None:
         validates = bool(s.validate_every) and (step % s.validate_every == 0 or last)
         saves = step % s.save_every == 0 or last
         if step % s.log_every == 0 or validates or saves or stopped:
-            monitor.flush(**({"bits_per_byte": bits_per_byte(engine, held_out)} if validates else {}))
+            try:
+                monitor.flush(**({"bits_per_byte": bits_per_byte(engine, held_out)} if validates else {}))
+            except BadInput:  # the run must stop; what was being saved is kept
+                saver.finish()
+                raise
         if step % s.log_every == 0 or validates or last:
             monitor.print_line()
         if saves or stopped:

@@ -1,102 +1,161 @@
-"""Whose models can be continued: python -m pytest tests/test_models.py"""
+"""Other people's models: each recipe at full size without weights, and the tiny way. pytest tests/test_models.py"""
+
+import math
 
 import pytest
 import torch
-from conftest import WORDS, small_model
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+import yaml
+from conftest import ROOT, WORDS, script, write_recipe
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from pretrain.models import build_model, freeze
-from pretrain.recipe import Settings
-from snakmodel.config import BadInput
+from pretrain.recipe import Settings, check
+from snakmodel.config import read_command, read_recipe
+from snakmodel.documents import DocumentWriter
+from snakmodel.records import read_json, read_jsonl, write_json
+from snakmodel.shards import ShardWriter
 
-LETTERS = ["a", "b", "c", "d"]
+PARENTS = yaml.safe_load((ROOT / "tests/test_models.yaml").read_text())
+CONTINUED = ["snakmodel-7b", "munin-7b", "nb-llama-8b", "nb-llama-70b"]
+LENGTHENED = ["norwai-mistral-7b", "norwai-llama-2-7b", "norwai-mixtral-8x7b"]
+FROM_SCRATCH = ["norglm-369m", "norglm-3b", "norglm-23b", "norglm-llama-3b"]
+ALL = CONTINUED + LENGTHENED + FROM_SCRATCH
 
-
-def save_tokenizer(folder, joined=(), first=()):
-    """A BPE tokenizer of four letters and of longer tokens, each of a token and one more letter; its tokens."""
-    tokens = ["<unk>", "<s>", "</s>", *first, *LETTERS, *joined]
-    merges = [(token[:-1], token[-1]) for token in joined]
-    library = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges, unk_token="<unk>"))
-    library.pre_tokenizer, library.decoder = pre_tokenizers.WhitespaceSplit(), decoders.Fuse()
-    fast = PreTrainedTokenizerFast(tokenizer_object=library, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
-    fast.save_pretrained(folder)
-    return tokens
-
-
-@pytest.fixture(params=[{"rows": 7}, {"rows": 7, "tied": True}, {"rows": 8}], ids=["plain", "tied", "padded"])
-def lengthened(request, tmp_path):
-    """Builds a model of a parent of seven tokens (eight rows where padded) and of a tokenizer of nine."""
-    tied, rows = request.param.get("tied", False), request.param["rows"]
-    save_tokenizer(tmp_path / "parent")
-    parent = small_model(0, vocab_size=rows, tie_word_embeddings=tied, initializer_range=1.0)
-    parent.save_pretrained(tmp_path / "parent")
-    assert save_tokenizer(tmp_path / "longer", ["ab", "abd"])[7:] == ["ab", "abd"]
-
-    def build(**changes):
-        return parent, build_model(Settings(str(tmp_path / "longer"), **changes), str(tmp_path / "parent"))
-
-    return build
+SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+SMALL_GPT2 = {"n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 64}
+TINY = {"sequence_length": 16, "global_batch": 4, "micro_batch": 2, "tokens": None, "steps": 4, "max_epochs": None}
+TINY |= {"warmup_steps": 1, "learning_rate": 1e-2, "save_every": 2, "validate_every": 2, "log_every": 4}
+RUN_ALL = """
+import sys
+from pretrain import export, train
+for recipe in sys.argv[1:]:
+    for stage in (train, export):
+        sys.argv = [stage.__file__, "--config", recipe]
+        stage.main()
+"""
 
 
-def tables(model):
-    return model.get_input_embeddings().weight.detach(), model.get_output_embeddings().weight.detach()
+def settings_of(name):
+    recipe = ROOT / f"configs/{name}.yaml"
+    s = read_command(Settings, "pretrain", "", ["--config", str(recipe)]).settings
+    check(s, recipe)
+    return s, read_recipe(recipe)[0]
 
 
-def test_the_row_of_a_new_token_is_the_mean_of_the_old_tokens_that_spell_it(lengthened):
-    parent, model = lengthened(new_embeddings="parts")
-    assert model.config.vocab_size == 9
-    for old, new in zip(tables(parent), tables(model), strict=True):
-        a, b, _, d = old[3:7]
-        assert torch.equal(new[:7], old[:7])
-        assert torch.equal(new[7], torch.stack([a, b]).mean(0)) and torch.equal(new[8], torch.stack([a, b, d]).mean(0))
+def parameters(config):
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_it_is_the_mean_of_all_old_tokens_or_random_by_the_seed(lengthened):
-    parent, model = lengthened(new_embeddings="mean")
-    for old, new in zip(tables(parent), tables(model), strict=True):
-        assert torch.equal(new[:7], old[:7]) and torch.equal(new[7:], old[:7].mean(0).expand(2, -1))
-    first, again, other = (tables(lengthened(new_embeddings="random", seed=s)[1]) for s in (1, 1, 2))
-    for old, one, same, another in zip(tables(parent), first, again, other, strict=True):
-        assert torch.equal(one[:7], old[:7]) and torch.equal(one, same) and not torch.equal(one[8:], another[8:])
+def test_the_parents_have_as_many_parameters_as_their_makers_say():
+    for name, parent in PARENTS.items():
+        assert parameters(parent["config"]) == parent["parameters"], name
 
 
-def test_a_text_of_old_tokens_has_the_logits_that_it_had_and_tied_weights_stay_tied(lengthened):
-    parent, model = lengthened()
-    text = torch.tensor([[1, 3, 4, 5, 6, 2]])
-    torch.testing.assert_close(model(text).logits[..., :7], parent(text).logits[..., :7])
-    assert model.config.tie_word_embeddings == (tables(model)[0].data_ptr() == tables(model)[1].data_ptr())
+@pytest.mark.parametrize("name", CONTINUED)
+def test_a_continued_system_starts_from_a_published_model_with_its_tokenizer(name):
+    s, recipe = settings_of(name)
+    assert s.init_from in PARENTS and s.tokenizer == s.init_from == recipe["make_shards"]["tokenizer"]
 
 
-def test_rows_that_no_token_has_are_left_alone(tmp_path, tokenizer):
-    tokenizer.save_pretrained(tmp_path)
-    parent = small_model(0, vocab_size=WORDS + 32)
-    parent.save_pretrained(tmp_path)
-    model = build_model(Settings(str(tmp_path)), str(tmp_path))
-    assert torch.equal(tables(model)[0], tables(parent)[0]) and model.config.vocab_size == WORDS + 32
+@pytest.mark.parametrize("name", LENGTHENED)
+def test_a_system_with_a_longer_vocabulary_lengthens_that_of_the_model_that_it_continues(name):
+    s, recipe = settings_of(name)
+    assert recipe["train_tokenizer"]["extend"] == s.init_from
+    assert recipe["make_shards"]["tokenizer"] == "{run_dir}/tokenizer" and s.tokenizer == f"out/{name}/tokenizer"
+    if name == "norwai-mixtral-8x7b":  # as EuroEval's leaderboard counts it
+        config = PARENTS[s.init_from]["config"]
+        longer = config | {"vocab_size": config["vocab_size"] + recipe["train_tokenizer"]["new_tokens"]}
+        assert round(parameters(longer) / 1e6) == 46_998
+        assert s.config == {"output_router_logits": True} and s.cross_entropy == "whole"
 
 
-def test_a_longer_tokenizer_with_other_numbers_for_old_tokens_is_refused(tmp_path):
-    save_tokenizer(tmp_path / "parent")
-    small_model(0, vocab_size=7).save_pretrained(tmp_path / "parent")
-    save_tokenizer(tmp_path / "other", first=["new"])
-    with pytest.raises(BadInput, match="'a' is token 4, in .* it is 3; lengthen the parent's own"):
-        build_model(Settings(str(tmp_path / "other")), str(tmp_path / "parent"))
+@pytest.mark.parametrize("name, size", [("norglm-369m", 0.471), ("norglm-3b", 3.09), ("norglm-23b", None)])
+def test_a_gpt_2_from_scratch_has_the_published_size(name, size):
+    s, recipe = settings_of(name)
+    vocabulary, shape = recipe["train_tokenizer"]["vocabulary"], s.architecture
+    found = parameters({"vocab_size": vocabulary, **shape})
+    layers, width, positions = shape["n_layer"], shape["n_embd"], shape["n_positions"]
+    layer = 12 * width**2 + 13 * width
+    assert found == layers * layer + (vocabulary + positions) * width + 2 * width  # Narayanan et al. 2021, section 5.1
+    if size:  # the files on the Hub hold the attention masks, too
+        assert (found + layers * positions**2) / 1e9 == pytest.approx(size, abs=0.005)
 
 
-def test_frozen_parameters_are_named_by_patterns():
-    model = small_model(0)
-    freeze(model, ["model.layers.0.*", "lm_head.weight"])
-    left = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    assert {name.rsplit(".layers.", 1)[-1][0] for name in left if ".layers." in name} == {"1"}
-    assert "model.embed_tokens.weight" in left and "lm_head.weight" not in left
-    tied = small_model(0, tie_word_embeddings=True)
-    freeze(tied, ["lm_head.weight"])
-    assert not tied.get_input_embeddings().weight.requires_grad
-    with pytest.raises(
-        BadInput,
-        match=r"no parameter is called model\.layer\.\*.*choose from model\.embed_tokens\.weight, model\.layers\.\*\.self_attn\.q_proj\.weight",
-    ):
-        freeze(model, ["model.layer.*"])
-    with pytest.raises(BadInput, match="leaves no parameter to train"):
-        freeze(model, ["*"])
+def test_norllama_has_the_size_that_its_config_gives_it():
+    s, recipe = settings_of("norglm-llama-3b")
+    layer = 4 * 2_688**2 + 3 * 2_688 * 7_258 + 2 * 2_688
+    expected = 32 * layer + 2 * 50_000 * 2_688 + 2_688
+    assert parameters({"vocab_size": recipe["train_tokenizer"]["vocabulary"], **s.architecture}) == expected
+
+
+def make_run(folder, name, tokenizer):
+    """A recipe that extends one of configs/, with a small parent of the same family, a small tokenizer and shards."""
+    s, recipe = settings_of(name)
+    pretrain = {**TINY, "tokenizer": str(folder / "tokenizer")}
+    if s.architecture is not None:
+        shape = SMALL_GPT2 if s.architecture["model_type"] == "gpt2" else SMALL | {"max_position_embeddings": 64}
+        pretrain["architecture"] = shape
+    else:
+        full = PARENTS[s.init_from]["config"]
+        shared = full["num_attention_heads"] // full["num_key_value_heads"]
+        shape = full | SMALL | {"vocab_size": WORDS, "num_key_value_heads": max(1, 4 // shared)}
+        torch.manual_seed(1)
+        AutoModelForCausalLM.from_config(AutoConfig.for_model(**shape)).save_pretrained(folder / "parent")
+        tokenizer.save_pretrained(folder / "parent")
+        pretrain["init_from"] = str(folder / "parent")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    if name in LENGTHENED:
+        longer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+        longer.add_tokens(["w96", "w97"])
+        longer.save_pretrained(folder / "tokenizer")
+    if name == "norwai-mixtral-8x7b":
+        pretrain["config"] = {"router_aux_loss_coef": 1.0}
+    if name == "munin-7b":
+        pretrain["frozen"] = ["model.embed_tokens.weight"]
+    write_shards(folder / "run/shards")
+    return write_recipe(folder / "r.yaml", extends=str(ROOT / f"configs/{name}.yaml"), pretrain=pretrain)
+
+
+def write_shards(folder):
+    """Shards of made-up text: w3 w4 w5 ..., round and round."""
+    for name, documents in (("train", 20), ("validation", 2)):
+        with ShardWriter(folder / "made" / name, WORDS) as shard:
+            for first in range(documents):
+                shard.write([1, *(3 + (first + i) % (WORDS - 3) for i in range(60)), 2])
+            shard.finish()
+    with DocumentWriter(folder / "validation.parquet") as held_out:
+        held_out.write({"text": " ".join(f"w{i}" for i in range(3, 43)), "source": "made", "id": "0"})
+    write_json(folder / "run.json", {})
+
+
+@pytest.fixture(scope="module")
+def runs(tokenizer, tmp_path_factory):
+    """What every recipe has made of a small model, by name."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ALL}
+    done = script("-c", RUN_ALL, *(make_run(folder, name, tokenizer) for name, folder in folders.items()))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folders
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_system_is_trained_exported_and_loaded_the_tiny_way(runs, name):
+    run = runs[name] / "run"
+    losses = [row["loss"] for row in read_jsonl(run / "checkpoints/log.jsonl")]
+    balancing = 2.0 if name == "norwai-mixtral-8x7b" else 0.0  # of experts that are used evenly, two at a time
+    assert len(losses) == 4 and losses[-1] < losses[0] == pytest.approx(math.log(WORDS) + balancing, abs=0.3)
+    assert read_json(run / "models/step-00004/run.json")["logit_difference"] < 0.05
+    model = AutoModelForCausalLM.from_pretrained(run / "models/step-00004", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(run / "models/step-00004")
+    recipe = settings_of(name)[0]
+    expected = recipe.architecture or PARENTS[recipe.init_from]["config"]
+    assert model.config.model_type == expected["model_type"]
+    assert model.config.vocab_size == len(tokenizer) == WORDS + 2 * (name in LENGTHENED)
+    assert model.generate(**tokenizer("w3 w4", return_tensors="pt"), max_new_tokens=3, do_sample=False).shape == (1, 6)
+
+
+def test_frozen_parameters_come_out_as_they_went_in(runs):
+    folders = (runs["munin-7b"] / "parent", runs["munin-7b"] / "run/models/step-00004")
+    parent, trained = (AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16) for path in folders)
+    assert torch.equal(parent.model.embed_tokens.weight, trained.model.embed_tokens.weight)
+    assert not torch.equal(parent.lm_head.weight, trained.lm_head.weight)
