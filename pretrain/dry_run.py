@@ -36,16 +36,18 @@ NOT_SHAPE = (
 
 def train_briefly(study: Study, ranks: int, steps: int, folder: Path) -> dict[str, Any]:
     """Trains `steps` steps with the recipe's own settings, on the disk of `folder`; what was measured."""
+    log = folder / "dry-run.log"
     with tempfile.TemporaryDirectory(dir=folder, prefix="dry-run-") as name:
         run = Path(name)
         write_tokens(run, study, steps)
         recipe = {"run_dir": name, "pretrain": changed(short_recipe(study, steps, run))}
         write_text(run / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False))
         command = ["bash", "runs/pretrain.sh", str(run / "recipe.yaml"), str(ranks)]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        write_text(folder / "dry-run.log", done.stdout)
-        if done.returncode != 0:
-            raise BadInput(f"the dry run failed, {reason(done.stdout)}; all it said is in {folder / 'dry-run.log'}")
+        print(f"\ndry run: {steps} steps on {ranks} rank(s), see {log}", flush=True)
+        with log.open("w") as file:
+            status = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT).returncode
+        if status != 0:
+            raise BadInput(f"the dry run failed, {reason(log.read_text())}; all it said is in {log}")
         rows = read_jsonl(run / "checkpoints/log.jsonl")
         files = read_json(run / "checkpoints" / step_name(steps) / "run.json")["files"]
     timed = rows[1:]  # the first one compiles, and allocates

@@ -81,7 +81,8 @@ def measure_shape(fake: FakeModel) -> Shape:
 def measure_activations(fake: FakeModel, micro_batch: int, length: int, checkpointing: str) -> Activations:
     """Bytes that a layer keeps until its backward pass, and those that its backward pass needs besides.
 
-    The latter hold the layer's unsharded gradients, as they are before they are reduced.
+    The latter hold the layer's unsharded gradients, as they are before they are reduced. Attention is to the whole
+    window: the mask of isolated documents, length x length bytes a sequence, is not counted.
     """
     layer, (hidden, *others), options = call_of_first_layer(fake, micro_batch, length)
     run = checkpointed(partial(layer, **options), checkpointing)

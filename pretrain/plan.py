@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Any, Literal
 
 from pretrain.costs import communication_seconds, disk_bytes, flops_per_token, inactive_parameters
@@ -139,7 +140,8 @@ def changes(study: Study, machine: Machine) -> Iterator[tuple[str, Study, Machin
     """Other settings with the words that make them, by what they cost: smaller micro-batches, more recomputation,
     more sharding, more machines. Chunked cross-entropy costs nothing, so all have it."""
     r = study.recipe
-    loss = r.cross_entropy if r.cross_entropy != "whole" else "chunked"
+    balanced = getattr(study.config, "output_router_logits", False)  # a term that only the model's own loss has
+    loss = "chunked" if r.cross_entropy == "whole" and not balanced else r.cross_entropy
     micro_batches = [m for m in range(r.micro_batch, 0, -1) if r.micro_batch % m == 0]
     modes = MODES[MODES.index(r.activation_checkpointing) :]
     sharding: list[tuple[str, Recipe, Zero | None]] = [("", r, study.zero)]
@@ -150,22 +152,20 @@ def changes(study: Study, machine: Machine) -> Iterator[tuple[str, Study, Machin
         ]
     elif r.shard_ranks:
         sharding.append(("shard_ranks=null", replace(r, shard_ranks=None), None))
-    for nodes in [machine.nodes * factor for factor in (1, 2, 4, 8)]:
-        larger = replace(machine, nodes=nodes)
-        for shard_words, sharded, zero in sharding:
-            for mode in modes:
-                for micro_batch in micro_batches:
-                    if r.global_batch % (micro_batch * larger.ranks):
-                        continue
-                    new = replace(sharded, micro_batch=micro_batch, activation_checkpointing=mode, cross_entropy=loss)
-                    words = [
-                        f"{name}={getattr(new, name)}"
-                        for name in ("cross_entropy", "micro_batch", "activation_checkpointing")
-                        if getattr(new, name) != getattr(r, name)
-                    ]
-                    words += [shard_words] if shard_words else []
-                    words += [f"nodes={nodes}"] if nodes > machine.nodes else []
-                    yield ", ".join(words), replace(study, recipe=new, zero=zero), larger
+    factors = (1, 2, 4, 8) if machine.network_gb_s else (1,)
+    for factor, (shard_words, sharded, zero), mode, micro_batch in product(factors, sharding, modes, micro_batches):
+        larger = replace(machine, nodes=factor * machine.nodes)
+        if r.global_batch % (micro_batch * larger.ranks):
+            continue
+        new = replace(sharded, micro_batch=micro_batch, activation_checkpointing=mode, cross_entropy=loss)
+        words = [
+            f"{name}={getattr(new, name)}"
+            for name in ("cross_entropy", "micro_batch", "activation_checkpointing")
+            if getattr(new, name) != getattr(r, name)
+        ]
+        words += [shard_words] if shard_words else []
+        words += [f"nodes={larger.nodes}"] if factor > 1 else []
+        yield ", ".join(words), replace(study, recipe=new, zero=zero), larger
 
 
 def plan_speed(study: Study, machine: Machine, operations: float, mfu: float | None) -> dict[str, Any]:

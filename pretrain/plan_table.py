@@ -139,8 +139,7 @@ def dry_run_table(plan: dict[str, Any]) -> str:
     """What was predicted beside what was measured."""
     dry = plan["dry run"]
     lines = [
-        f"\ndry run: {dry['steps']} steps on {dry['ranks']} x {dry['device']}",
-        f"  {'':<34}{'predicted':>14}{'measured':>14}",
+        f"  {'on ' + str(dry['ranks']) + ' x ' + dry['device']:<34}{'predicted':>14}{'measured':>14}",
         *(
             f"  {name:<34}{number(each['predicted']):>14}{number(each['measured']):>14}"
             for name, each in dry["compared"].items()

@@ -58,13 +58,14 @@ def main() -> None:
     study = study_model(recipe, s.architecture, str(command.config))
     export = read_recipe(command.config)[0].get("export") or {}
     plan = make_plan(study, machine, export, s.mfu, s.carbon_intensity, s.published_hours)
+    write_json(folder / "plan.json", plan)
     print(plan_table(plan), flush=True)
     if s.dry_run:
         from pretrain.dry_run import correct, train_briefly  # late: most plans need none
 
         plan["dry run"] = correct(plan, machine, train_briefly(study, machine.ranks, s.dry_steps, folder))
+        write_json(folder / "plan.json", plan)
         print(dry_run_table(plan), flush=True)
-    write_json(folder / "plan.json", plan)
     work.finish(fits=plan["memory"]["fits"])
 
 

@@ -42,7 +42,6 @@ STAGES = (
     Stage("inspect", "pretrain/corpus/inspect_corpus.py", ""),
     Stage("preflight", "pretrain/preflight.py", "preflight"),
     Stage("pretrain", "pretrain/train.py", "checkpoints"),
-    Stage("preflight", "pretrain/preflight.py", "preflight"),
     Stage("export", "pretrain/export.py", "models", per_step=True),
     Stage("publish", "pretrain/publish.py", ""),
     Stage("instructions", "finetune/instructions.py", "instruct/data"),
