@@ -24,11 +24,12 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Shard
 from transformers import PreTrainedModel
 
 from pretrain.guard import Guard
 from pretrain.loader import Batch
+from pretrain.memory import shard_dimension
 from pretrain.objective import Objective, parameter_groups, prepare_layers
 from pretrain.recipe import Settings
 from snakmodel.config import BadInput
@@ -47,14 +48,17 @@ class FsdpEngine:
         )
         self.mesh = make_mesh(device.type, s.shard_ranks)
         weights = model.state_dict() if dist.get_rank() == 0 else {}  # the other ranks have only their shape
+        sharing = self.mesh.size(-1)
+        options: dict[str, Any] = {"mesh": self.mesh, "mp_policy": policy}
+        options["shard_placement_fn"] = lambda parameter: Shard(shard_dimension(tuple(parameter.shape), sharing))
         for layer in prepare_layers(model, s):
-            fully_shard(layer, mesh=self.mesh, mp_policy=policy)
+            fully_shard(layer, **options)
         self.objective: Any = Objective(model, s.cross_entropy, s.loss_chunk)
-        fully_shard(self.objective, mesh=self.mesh, mp_policy=policy)  # embedding, last norm and head: one group
+        fully_shard(self.objective, **options)  # embedding, last norm and head: one group
         self.objective.to(device)
         if dist.get_world_size() > 1:
-            options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
-            set_model_state_dict(model, weights, options=options)
+            from_first = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+            set_model_state_dict(model, weights, options=from_first)
         groups = parameter_groups(model, s.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(s.beta1, s.beta2), eps=s.epsilon, fused=True)
         # a save must not wait for, nor mix with, the messages of a step: each half of it has a group of its own

@@ -10,12 +10,12 @@ MOMENT, MASTER = 8, 4  # bytes a parameter: AdamW's two moments, and what is kep
 
 @dataclass(frozen=True)
 class Shape:
-    """A model's parameters. `rows`: of each parameter its first dimension, and the elements of one row."""
+    """A model's parameters."""
 
     model_type: str
     parameters: int
-    rows: list[tuple[int, int]]
-    trained_rows: list[tuple[int, int]]
+    shapes: list[tuple[int, ...]]
+    trained_shapes: list[tuple[int, ...]]
     layers: int
     largest_layer: int
     outside: int  # of the layers: embedding, last norm, head
@@ -26,7 +26,7 @@ class Shape:
 
     @property
     def trained(self) -> int:
-        return sum(rows * row for rows, row in self.trained_rows)
+        return sum(math.prod(shape) for shape in self.trained_shapes)
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,15 @@ class Activations:
     working: int  # more, at most, during its backward pass, its gradients among them
 
 
-def shard(rows: list[tuple[int, int]], ranks: int) -> int:
-    """Elements on the first rank, as FSDP2 cuts parameters: along their first dimension, the first ranks get more."""
-    return sum(math.ceil(count / ranks) * row for count, row in rows)
+def shard_dimension(shape: tuple[int, ...], ranks: int) -> int:
+    """The dimension that FSDP2 is told to cut: the first; of few experts over many ranks the second, where it fits."""
+    return 1 if len(shape) > 2 and shape[0] % ranks and shape[1] % ranks == 0 else 0
+
+
+def shard(shapes: list[tuple[int, ...]], ranks: int) -> int:
+    """Elements on the first rank; where a dimension does not divide, the first ranks get more."""
+    cut = [(shape, shape[shard_dimension(shape, ranks)]) for shape in shapes]
+    return sum(math.ceil(size / ranks) * math.prod(shape) // size for shape, size in cut)
 
 
 def loss_bytes(shape: Shape, tokens: int, element: int, cross_entropy: str, chunk: int) -> int:
@@ -62,9 +68,9 @@ def loss_bytes(shape: Shape, tokens: int, element: int, cross_entropy: str, chun
 
 def fsdp_states(shape: Shape, shard_ranks: int) -> dict[str, int]:
     """Bytes of a rank between two micro-batches: FSDP2 shards float32 weights, gradients and moments alike."""
-    trained = shard(shape.trained_rows, shard_ranks)
+    trained = shard(shape.trained_shapes, shard_ranks)
     return {
-        "weights": MASTER * shard(shape.rows, shard_ranks),
+        "weights": MASTER * shard(shape.shapes, shard_ranks),
         "gradients": MASTER * trained,
         "AdamW's moments": MOMENT * trained,
     }

@@ -4,7 +4,6 @@ Parameters are exact. Activations are those of one layer's forward and backward 
 compiling: every tensor that lives is counted, so no architecture needs a formula of its own.
 """
 
-import math
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,15 +58,12 @@ def measure_shape(fake: FakeModel) -> Shape:
     outside = [p for p in fake.model.parameters() if id(p) not in in_layers]
     head = fake.model.get_output_embeddings().weight
 
-    def rows(parameters: list[torch.nn.Parameter]) -> list[tuple[int, int]]:
-        return [(p.shape[0], math.prod(p.shape[1:])) for p in parameters]
-
     everything = list(fake.model.parameters())
     return Shape(
         model_type=fake.config.model_type,
         parameters=sum(p.numel() for p in everything),
-        rows=rows(everything),
-        trained_rows=rows([p for p in everything if p.requires_grad]),
+        shapes=[tuple(p.shape) for p in everything],
+        trained_shapes=[tuple(p.shape) for p in everything if p.requires_grad],
         layers=len(layers),
         largest_layer=max(sum(p.numel() for p in layer) for layer in layers),
         outside=sum(p.numel() for p in outside),
