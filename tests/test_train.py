@@ -103,25 +103,34 @@ def test_a_run_killed_at_any_moment_resumes_bit_for_bit(tiny_run, tmp_path, mome
     assert not list(killed.glob("checkpoints/*.tmp"))
 
 
-def test_a_signal_loses_no_step_and_the_run_may_go_on_with_more_or_fewer_ranks(tiny_run, tmp_path):
-    recipe, whole, stopped = copy_run(tiny_run, tmp_path, "shards"), tiny_run.parent / "run", tmp_path / "run"
-    words = ("log_every=1", "save_every=100", "micro_batch=1")  # small ones make long steps
-    first = ["bash", *map(str, launch(recipe, 2, *words))]
-    process = subprocess.Popen(first, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def stopped_by_a_signal(words, line_begins, number):
+    """The step that a run saved when it was sent a signal at this line of its log, and all that it said."""
+    command = ["bash", *map(str, words)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = ""
     for line in process.stdout:
-        if line.startswith("step     2/16"):
-            process.send_signal(signal.SIGUSR1)
+        said += line
+        if line.startswith(line_begins):
+            process.send_signal(number)
             break
     rest, faults = process.communicate(timeout=60)
     assert process.returncode == 75 and faults == "", faults
-    step = int(re.search(r"stopped by SIG\w+ after step (\d+), which is saved", rest)[1])
-    assert (stopped / f"checkpoints/step-{step:05d}/optimizer").is_dir() and 2 <= step < 16
-    assert f"from step {step} of 16" in (said := trained(recipe, 1, *words)) and "1 rank(s)" in said
+    return int(re.search(r"stopped by SIG\w+ after step (\d+), which is saved", rest)[1]), said + rest
+
+
+def test_a_signal_loses_no_step_and_the_run_goes_on_with_fewer_ranks_and_more_again(tiny_run, tmp_path):
+    recipe, whole, stopped = copy_run(tiny_run, tmp_path, "shards"), tiny_run.parent / "run", tmp_path / "run"
+    words = ("log_every=1", "save_every=100", "micro_batch=1")  # small ones make long steps
+    first, _ = stopped_by_a_signal(launch(recipe, 2, *words), "step     2/16", signal.SIGUSR1)
+    assert (stopped / f"checkpoints/step-{first:05d}/optimizer").is_dir() and 2 <= first < 14
+    begins = f"step {first + 1:5d}/16"
+    second, said = stopped_by_a_signal(launch(recipe, 1, *words), begins, signal.SIGTERM)
+    assert first < second < 16 and f"from step {first} of 16" in said and "over 1 rank(s)" in said
+    assert f"from step {second} of 16" in trained(recipe, 2, *words)
     assert losses(stopped) == pytest.approx(losses(whole), rel=1e-4)
-    steps = sorted(path.name for path in stopped.glob("checkpoints/step-*"))
-    assert steps == [f"step-{step:05d}", "step-00016"]
+    assert {path.name for path in stopped.glob("checkpoints/step-*")} == {f"step-{second:05d}", "step-00016"}
     succeed("pretrain/export.py", *recipe)
-    assert [checkpoint.step for checkpoint in read_series(stopped / "models")] == [0, 16]  # no step of the signal's
+    assert [checkpoint.step for checkpoint in read_series(stopped / "models")] == [0, 16]  # no step of a signal's
 
 
 def test_a_rank_that_hangs_ends_the_job_with_a_message(tiny_run, tmp_path):
