@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, HfFileSystem
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import disable_progress_bars
 
@@ -73,12 +73,31 @@ def read_published(repository: str) -> list[dict[str, Any]]:
     """The rows of the series.json on `main`; none where there is none."""
     try:
         rows = json.loads(HfFileSystem(skip_instance_cache=True).read_bytes(f"{repository}@main/series.json"))["steps"]
-        assert all(row["step"] >= 0 and ON_HUB.fullmatch(row["path"]) for row in rows)
+        ours = all(row["step"] >= 0 and ON_HUB.fullmatch(row["path"]) for row in rows)
     except FileNotFoundError:
         return []
-    except (ValueError, KeyError, TypeError, AssertionError):
-        raise BadInput(f"{repository} on the Hub: its series.json is none of ours") from None
+    except (ValueError, KeyError, TypeError):
+        ours = False
+    if not ours:
+        raise BadInput(f"{repository} on the Hub: its series.json is none of ours")
     return list(rows)
+
+
+def list_files(repository: str, revision: str) -> dict[str, tuple[int, str | None]]:
+    """The files of a revision: size, and SHA-256 where the Hub has it; none where there is no such revision."""
+    with one_line(f"{repository}@{revision}"):
+        try:
+            entries = [e for e in HfApi().list_repo_tree(repository, revision=revision) if isinstance(e, RepoFile)]
+        except RevisionNotFoundError:
+            return {}
+    return {entry.path: (entry.size, entry.lfs.sha256 if entry.lfs else None) for entry in entries}
+
+
+@contextmanager
+def open_file(hub: HfFileSystem, location: str, name: str) -> Iterator[BinaryIO]:
+    """A file of ORG/NAME@REVISION, read by range requests: each read asks for its bytes and no others."""
+    with one_line(location), hub.open(f"{location}/{name}", "rb", cache_type="none") as file:
+        yield file
 
 
 def open_repository(repository: str, private: bool) -> HfApi:

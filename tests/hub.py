@@ -63,7 +63,7 @@ def entry(path, data):
 
 
 class Answer(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    protocol_version, wbufsize = "HTTP/1.1", 65_536  # headers and body in one packet
 
     def answer(self):
         length = int(self.headers.get("Content-Length") or 0)
