@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 from analyze.series_checks import CHECKS, check_series
 from analyze.tensors import local_folder
 from snakmodel.config import BadInput, knob, read_command, run_script
-from snakmodel.paths import HUB, PRETRAINED, step_name
+from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.records import begin, read_json, write_json
-from snakmodel.series import Checkpoint, read_series, split_revision
+from snakmodel.series import Checkpoint, is_own, read_series, split_revision
 
 SMALL_FILES = ("*.json", "*.model", "*.jinja", "*.txt")  # config and tokenizer; hashed whole
 NO_PART = ("run.json", "started.json", "series.json")
@@ -80,13 +80,6 @@ def main() -> None:
     if faults := [row for row in table if not row["passed"]]:
         print("\n".join(f"{row['series']} step {row['step']}: {row['check']}: {row['detail']}" for row in faults))
         raise SystemExit(1)
-
-
-def is_own(checkpoint: Checkpoint, place: Path) -> bool:
-    """Whether a step lies in its series, rather than being its parent's."""
-    if str(place).startswith(HUB):
-        return HUB + split_revision(checkpoint.location)[0] == str(place)
-    return Path(checkpoint.location).parent == place
 
 
 def files_of(checkpoint: Checkpoint, own: bool) -> Files | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 Step = dict[str, Any]
 Faults = dict[int, str]
-CHECKS = ("there", "readable", "finite", "manifest", "duplicates", "tensors", "tokens", "config", "tokenizer")
+CHECKS = ("there", "readable", "finite", "manifest", "duplicates", "tensors", "tokens", "shapes", "config", "tokenizer")
 PASSING = ("transformers_version", "_name_or_path")  # keys of a config that say nothing about the model
 HALF = ("BF16", "F16")
 
@@ -27,6 +27,7 @@ def check_series(steps: list[Step], every: int | None, constant: list[str]) -> l
         "duplicates": duplicates(steps),
         "tensors": tensors_of_other_steps(steps, constant),
         "tokens": out_of_line(steps),
+        "shapes": other_shapes(steps),
         "config": other_configs(steps),
         "tokenizer": other_tokenizers(steps),
     }
@@ -155,6 +156,16 @@ def out_of_line(steps: list[Step]) -> Faults:
     }
 
 
+def other_shapes(steps: list[Step]) -> Faults:
+    """Steps that lack tensors of most others, or have them in another shape or type."""
+    shapes = {
+        number(s): {name: [what["dtype"], what["shape"]] for name, what in s["tensors"].items()}
+        for s in steps
+        if s["own"] and s["tensors"]
+    }
+    return differing(shapes, "shape or type")
+
+
 def other_configs(steps: list[Step]) -> Faults:
     """Steps whose config.json is not that of most."""
     configs = {number(s): {k: v for k, v in s["config"].items() if k not in PASSING} for s in steps if has_files(s)}
@@ -189,11 +200,12 @@ def differing(values: dict[int, dict[str, Any]], what: str) -> Faults:
         return {}
     common = Counter(texts.values()).most_common(1)[0][0]
     usual = json.loads(common)
-    return {
-        step: f"another {what} than most steps: {', '.join(sorted(different(values[step], usual)))}"
-        for step, text in texts.items()
-        if text != common
-    }
+    faults = {}
+    for step in (step for step, text in texts.items() if text != common):
+        keys = sorted(different(values[step], usual))
+        more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+        faults[step] = f"another {what} than most steps: {', '.join(keys[:3])}{more}"
+    return faults
 
 
 def different(one: dict[str, Any], other: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.paths import HUB, PRETRAINED, step_name
 from snakmodel.records import read_json, write_json
-from snakmodel.series import Checkpoint, choose, read_series
+from snakmodel.series import Checkpoint, choose, is_own, read_series
 
 
 @dataclass
@@ -35,8 +35,10 @@ def main() -> None:
         )
     folder = run.series(s.series)
     series = read_series(folder)
-    own = {checkpoint.step: checkpoint for checkpoint in series if Path(checkpoint.location).parent == folder}
+    own = {checkpoint.step: checkpoint for checkpoint in series if is_own(checkpoint, folder)}
     chosen = choose(series, s.steps, f"{command.config}: publish.steps")
+    if not any(checkpoint.step in own for checkpoint in chosen):
+        raise BadInput(f"{command.config}: publish.steps {s.steps} names no step that {folder} itself holds")
     total = 0
     for checkpoint in chosen:
         if checkpoint.step not in own:

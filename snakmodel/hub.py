@@ -9,10 +9,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, HfFileSystem
@@ -23,9 +23,11 @@ from huggingface_hub.utils import disable_progress_bars
 from snakmodel.config import BadInput
 from snakmodel.records import file_hash
 
+T = TypeVar("T")
 STEP = re.compile(r"step-?(\d+)")  # step-00500, or Pythia's step500
 ON_HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 NOT_OURS = (".gitattributes", "README.md")  # of a repository: the Hub's own, and the card
+FAILURES = (HfHubHTTPError, httpx2.HTTPError, ConnectionError)
 ATTEMPTS = 4  # at what the Hub fails in, twice as long apart each time
 
 
@@ -36,13 +38,16 @@ def one_line(repository: str) -> Iterator[None]:
         yield
     except OfflineModeIsEnabled:
         raise BadInput(f"{repository}: the Hub is not asked while HF_HUB_OFFLINE is set") from None
-    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, ConnectionError, FileNotFoundError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        cure = "; HF_TOKEN should hold a token that may do this" if status_of(error) in (401, 403) else ""
+    except (*FAILURES, HFValidationError, FileNotFoundError, RuntimeError) as error:
+        said = error.__cause__ if isinstance(error, RuntimeError) else error  # uploads fail in a thread
+        if isinstance(error, RuntimeError) and not isinstance(said, FAILURES):
+            raise
+        reason = " ".join(str(said).split()) or type(said).__name__
+        cure = "; HF_TOKEN should hold a token that may do this" if status_of(said) in (401, 403) else ""
         raise BadInput(f"{repository} on the Hub: {reason}{cure}") from error
 
 
-def status_of(error: BaseException) -> int | None:
+def status_of(error: BaseException | None) -> int | None:
     """The HTTP status that the Hub answered with; None: no answer came."""
     return error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
 
@@ -153,12 +158,12 @@ def is_same(there: RepoFile | None, path: Path, sha256: str | None) -> bool:
     return there.blob_id == hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def again(attempt: Any) -> Any:
+def again(attempt: Callable[[], T]) -> T:
     """Calls `attempt`, again where the Hub is busy, broken or gone for a moment."""
     for number in range(1, ATTEMPTS + 1):
         try:
             return attempt()
-        except (HfHubHTTPError, httpx2.TransportError, ConnectionError) as error:
+        except FAILURES as error:
             status = status_of(error)
             passing = status is None or status == 429 or status >= 500
             if not passing or isinstance(error, OfflineModeIsEnabled) or number == ATTEMPTS:

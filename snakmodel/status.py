@@ -51,10 +51,10 @@ def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Pat
     if section == "merge":
         adapters = run.folder("finetune") / variant
         return [run.series(variant) / p.parent.name for p in sorted(adapters.glob("step-*/run.json"))]
-    if section in ("weights", "embeddings", "builtin"):
+    if section in ("audit", "weights", "embeddings", "builtin"):
         found = [folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, steps)]
         bases = {folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, "first")}
-        return [path for path in found if section == "builtin" or path not in bases]  # not compared with itself
+        return [path for path in found if section in ("audit", "builtin") or path not in bases]  # a base has no change
     return [folder]
 
 

@@ -5,8 +5,10 @@ import hashlib
 import json
 import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+import played_hub
 
 DATE = "2026-01-01T00:00:00.000Z"
 
@@ -62,10 +64,10 @@ def entry(path, data):
     return row
 
 
-class Answer(BaseHTTPRequestHandler):
-    protocol_version, wbufsize = "HTTP/1.1", 65_536  # headers and body in one packet
+class Answer(played_hub.Answer):
+    wbufsize = 65_536  # headers and body in one packet
 
-    def answer(self):
+    def reply(self):
         length = int(self.headers.get("Content-Length") or 0)
         self.body = self.rfile.read(length)
         path = unquote(urlsplit(self.path).path).strip("/")
@@ -84,24 +86,23 @@ class Answer(BaseHTTPRequestHandler):
                 asked = json.loads(self.body)
                 name = f"{asked['organization']}/{asked['name']}"
                 if name in hub.repositories:
-                    return self.say({"error": "You already created this model repo", "url": f"{hub.url}/{name}"}, 409)
+                    return self.send(409, json.dumps({"error": "it is there", "url": f"{hub.url}/{name}"}).encode(), {})
                 hub.repositories[name] = {"main": [{".gitattributes": b"*.safetensors filter=lfs\n"}]}
-                return self.say({"url": f"{hub.url}/{name}", "name": name})
+                return self.answer({"url": f"{hub.url}/{name}", "name": name})
             case ["PUT", "objects", sha256]:
                 assert hashlib.sha256(self.body).hexdigest() == sha256
                 hub.objects[sha256] = self.body
-                return self.say({})
+                return self.answer({})
             case ["POST", organization, name, "info", "lfs", "objects", "batch"]:
-                return self.say(
-                    {"transfer": "basic", "objects": [self.upload(o) for o in json.loads(self.body)["objects"]]}
-                )
+                objects = [self.upload(wanted) for wanted in json.loads(self.body)["objects"]]
+                return self.answer({"transfer": "basic", "objects": objects})
             case [_, "models", organization, name, *rest]:
                 return self.answer_about(f"{organization}/{name}", rest)
             case ["GET" | "HEAD", organization, name, "resolve", revision, *place]:
                 return self.send_file(f"{organization}/{name}", revision, "/".join(place))
         self.refuse(404, path)
 
-    do_GET = do_HEAD = do_POST = do_PUT = answer
+    do_GET = do_HEAD = do_POST = do_PUT = reply
 
     def upload(self, wanted):
         """Where a large file should go; no place where its bytes are there already."""
@@ -112,53 +113,38 @@ class Answer(BaseHTTPRequestHandler):
     def answer_about(self, name, rest):
         branches = self.server.repositories.get(name)
         if branches is None:
-            return self.refuse(404, "Repository not found", "RepoNotFound")
+            return self.refuse(404, "RepoNotFound")
         match rest:
             case ["refs"]:
                 rows = [(branch, commit_id(history[-1])) for branch, history in branches.items()]
                 refs = [{"name": b, "ref": f"refs/heads/{b}", "targetCommit": commit} for b, commit in rows]
-                return self.say({"branches": refs, "converts": [], "tags": []})
+                return self.answer({"branches": refs, "converts": [], "tags": []})
             case ["commits", revision]:
-                rows = [
-                    {"id": commit_id(f), "authors": [], "date": DATE, "title": "", "message": ""}
-                    for f in branches[revision]
-                ]
-                return self.say(rows[::-1])
+                told = {"authors": [], "date": DATE, "title": "", "message": ""}
+                return self.answer([{"id": commit_id(files), **told} for files in branches[revision][::-1]])
             case ["branch", branch]:
-                first = self.server.find(name, json.loads(self.body)["startingPoint"])
-                branches[branch] = [first]
-                return self.say({})
+                branches[branch] = [self.server.find(name, json.loads(self.body)["startingPoint"])]
+                return self.answer({})
             case ["preupload", _]:
-                paths = [file["path"] for file in json.loads(self.body)["files"]]
                 modes = [
-                    {"path": p, "uploadMode": "lfs" if is_large(p) else "regular", "shouldIgnore": False} for p in paths
+                    {"path": path, "uploadMode": "lfs" if is_large(path) else "regular", "shouldIgnore": False}
+                    for path in (file["path"] for file in json.loads(self.body)["files"])
                 ]
-                return self.say({"files": modes})
+                return self.answer({"files": modes})
             case ["commit", branch]:
                 branches[branch].append(self.changed(dict(branches[branch][-1])))
-                return self.say(
-                    {"commitUrl": f"{self.server.url}/{name}/commit/1", "commitOid": commit_id(branches[branch][-1])}
-                )
+                commit = commit_id(branches[branch][-1])
+                return self.answer({"commitUrl": f"{self.server.url}/{name}/commit/{commit}", "commitOid": commit})
         files = self.server.find(name, rest[1]) if rest[1:] else branches["main"][-1]
         if files is None:
-            return self.refuse(404, "no such revision", "RevisionNotFound")
+            return self.refuse(404, "RevisionNotFound")
         match rest:
             case [] | ["revision", _]:
-                rows = [{"rfilename": path} for path in files]
-                return self.say(
-                    {
-                        "id": name,
-                        "sha": commit_id(files),
-                        "private": False,
-                        "tags": [],
-                        "siblings": rows,
-                        "downloads": 0,
-                        "likes": 0,
-                    }
-                )
+                info = {"id": name, "sha": commit_id(files), "private": False, "tags": [], "downloads": 0, "likes": 0}
+                return self.answer({**info, "siblings": [{"rfilename": path} for path in files]})
             case ["tree", _]:
-                return self.say([entry(path, data) for path, data in files.items()])
-        self.refuse(404, "/".join(rest), "EntryNotFound")
+                return self.answer([entry(path, data) for path, data in files.items()])
+        self.refuse(404, "EntryNotFound")
 
     def changed(self, files):
         """The files after the commit in the request's body, one JSON object a line."""
@@ -177,7 +163,7 @@ class Answer(BaseHTTPRequestHandler):
     def send_file(self, name, revision, path):
         files = self.server.find(name, revision) if name in self.server.repositories else None
         if files is None or path not in files:
-            return self.refuse(404, path, "EntryNotFound")
+            return self.refuse(404, "EntryNotFound")
         data, status, headers = files[path], 200, {"Accept-Ranges": "bytes"}
         if asked := self.headers.get("Range"):
             start, end = asked.removeprefix("bytes=").split("-")
@@ -187,20 +173,3 @@ class Answer(BaseHTTPRequestHandler):
             self.server.ranges.append((path, len(data)))
         headers |= {"ETag": f'"{git_hash(files[path])}"', "X-Repo-Commit": commit_id(files)}
         self.send(status, data, headers)
-
-    def say(self, value, status=200):
-        self.send(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-    def refuse(self, status, message, code=""):
-        self.send(status, json.dumps({"error": message}).encode(), {"X-Error-Code": code, "X-Error-Message": message})
-
-    def send(self, status, data, headers):
-        self.send_response(status)
-        for key, value in {**headers, "Content-Length": str(len(data))}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-
-    def log_message(self, *words):
-        """Silent."""

@@ -1,5 +1,6 @@
 """Exports of small checkpoints: logits, manifests, older keys, branches. pytest tests/test_export.py"""
 
+import copy
 import hashlib
 import json
 import shutil
@@ -71,7 +72,9 @@ def recipe(tmp_path, tokenizer):
 def test_an_export_has_the_live_models_logits_and_says_what_older_readers_ask_for(tmp_path, tokenizer, name):
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**ARCHITECTURES[name])).eval()
-    recipe = start(tmp_path / "run", tokenizer)
+    longer = copy.deepcopy(tokenizer)
+    longer.add_special_tokens({"additional_special_tokens": ["<|user|>"]})
+    recipe = start(tmp_path / "run", longer)
     save_checkpoint(tmp_path / "run/checkpoints", 20, model)
     run_main(export, recipe)
     folder = tmp_path / "run/models/step-00020"
@@ -85,10 +88,11 @@ def test_an_export_has_the_live_models_logits_and_says_what_older_readers_ask_fo
         assert config["rope_theta"] == rope["rope_theta"] and again.rope_parameters == rope
         scaling = {key: value for key, value in LLAMA_3.items() if key != "rope_theta"}
         assert config["rope_scaling"] == (scaling if name == "llama-3" else None)
-    assert read_json(folder / "tokenizer_config.json")["tokenizer_class"] == "PreTrainedTokenizerFast"
-    exported = AutoTokenizer.from_pretrained(folder)
-    assert exported("w5 w6")["input_ids"] == tokenizer("w5 w6")["input_ids"]
-    assert exported.chat_template == tokenizer.chat_template
+    told, exported = read_json(folder / "tokenizer_config.json"), AutoTokenizer.from_pretrained(folder)
+    assert told["tokenizer_class"] == "PreTrainedTokenizerFast" and told["additional_special_tokens"] == ["<|user|>"]
+    assert exported("w5 <|user|> w6")["input_ids"] == [1, 5, 96, 6]
+    assert exported.all_special_tokens == ["<s>", "</s>", "<unk>", "<|user|>"]
+    assert told["chat_template"] == exported.chat_template == tokenizer.chat_template
     assert (folder / "generation_config.json").is_file()
 
 

@@ -4,9 +4,12 @@ import json
 import re
 
 import pytest
-from conftest import kill_when, save_step, script, small_model, write_recipe
+from conftest import kill_when, run_main, save_step, script, small_model, succeed, write_recipe
 from hub import serving
 
+from analyze import samples
+from pretrain.export import hashes
+from snakmodel.records import read_json, write_json
 from snakmodel.series import write_series
 
 PUSH, READ = "pretrain/publish.py", "analyze/samples.py"
@@ -28,9 +31,14 @@ def recipe(tmp_path, tokenizer):
     models = tmp_path / "run/models"
     rows = [save_step(tmp_path / "base", 0, small_model(0), tokenizer)]
     for step in (20, 40, 60):
-        rows.append(save_step(models / f"step-000{step}", step, small_model(step), tokenizer))
+        folder = models / f"step-000{step}"
+        rows.append(save_step(folder, step, small_model(step), tokenizer))
+        write_json(folder / "run.json", {"step": step, "tokens": 32 * step, **hashes(folder)})
+        (folder / "notes.txt").write_text("in no manifest")
     write_series(models, "made", rows)
-    return write_recipe(tmp_path / "made.yaml", publish={"repository": "we/made"}, samples={"prompts": ["w5"]})
+    return write_recipe(
+        tmp_path / "made.yaml", publish={"repository": "we/made"}, samples={"prompts": ["w5"]}, audit={}
+    )
 
 
 def push(recipe, *words):
@@ -40,12 +48,13 @@ def push(recipe, *words):
 
 def step_files(recipe, step):
     folder = recipe.parent / f"run/models/step-000{step}"
-    return {path.name: path.read_bytes() for path in folder.iterdir()} | {".gitattributes": None}
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "notes.txt"}
+    return files | {".gitattributes": None}
 
 
 def test_a_push_says_first_what_it_would_send_and_then_makes_a_revision_of_every_step(recipe, hub):
     status, said = push(recipe)
-    size = sum(p.stat().st_size for p in (recipe.parent / "run/models/step-00020").iterdir())
+    size = sum(len(data) for data in step_files(recipe, 20).values() if data)
     assert status == 0 and f"step-00020: 7 files, {size:,} bytes -> we/made@step-00020" in said
     assert f"step 0 is {recipe.parent / 'base'}: referred to, not pushed" in said and not hub.requests
     status, said = push(recipe, "dry_run=false")
@@ -99,6 +108,16 @@ def test_a_fault_of_the_moment_is_tried_again(recipe, hub, fault):
     assert len(hub.repositories["we/made"]["step-00040"]) == 2  # one commit after the empty one
 
 
+def test_an_upload_that_is_refused_is_one_line_and_the_same_command_goes_on(recipe, hub):
+    hub.faults["PUT objects"] = 403
+    status, said = push(recipe, "dry_run=false")
+    assert status == 2 and re.search("^error: we/made@step-00020 on the Hub: .*403.*HF_TOKEN", said.splitlines()[-1])
+    assert (
+        push(recipe, "dry_run=false")[0] == 0
+        and step_files(recipe, 60).keys() == hub.files("we/made", "step-00060").keys()
+    )
+
+
 def test_a_missing_or_wrong_token_is_one_line_and_so_is_a_machine_without_the_hub(recipe, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     status, said = push(recipe, "dry_run=false")
@@ -124,3 +143,59 @@ def test_a_revision_that_holds_other_weights_is_set_right_and_a_card_is_left_alo
     assert hub.files("we/made", "step-00040") | {".gitattributes": None} == step_files(recipe, 40) | {
         "README.md": b"# Card\n"
     }
+
+
+def test_a_step_that_is_no_longer_what_its_manifest_says_is_not_sent(recipe, hub):
+    path = recipe.parent / "run/models/step-00040/model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    status, said = push(recipe, "dry_run=false")
+    line = f"error: {path} is not what its run.json says; export this step again"
+    assert status == 2 and said.splitlines()[-1] == line
+    assert set(hub.files("we/made", "step-00040")) == {".gitattributes"}
+
+
+def test_what_was_pushed_passes_an_audit_there(recipe, hub):
+    assert push(recipe, "dry_run=false")[0] == 0
+    said = succeed("analyze/audit.py", "--config", recipe, "series=hub:we/made", "constant=*norm.weight")
+    assert said.count(" ok ") >= 3 and "FAULT" not in said and hub.ranges  # small models' norms begin alike
+
+
+FETCH = """
+from huggingface_hub import snapshot_download
+for step in (20, 40, 60):
+    snapshot_download("we/made", revision=f"step-000{step}")
+"""
+
+
+def test_readers_take_a_series_from_the_hub_each_step_from_its_own_revision(recipe, hub, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(recipe.parent / "cache"))
+    assert push(recipe, "dry_run=false")[0] == 0
+    reading = (READ, "--config", recipe, "--overwrite")
+    line = (
+        "error: we/made@step-00020 is no folder and not in the Hub's cache; hf download we/made --revision step-00020\n"
+    )
+    assert script(*reading, "series=hub:we/made").stderr == line
+    succeed("-c", FETCH)
+    succeed(*reading, "series=hub:we/made")
+    there = texts_by_step(recipe)
+    run_main(samples, recipe, "--overwrite")
+    here = texts_by_step(recipe)
+    assert there.keys() == {20, 40, 60} and len(set(there.values())) == 3
+    assert here.keys() == {0, 40, 60} and all(here[step] == there[step] for step in (40, 60))
+
+
+def texts_by_step(recipe):
+    rows = read_json(recipe.parent / "run/analysis/samples/samples.json")["rows"]
+    return {row["step"]: row["text"] for row in rows}
+
+
+def test_a_series_on_the_hub_that_is_not_whole_or_not_there_is_one_line(recipe, hub):
+    assert push(recipe, "dry_run=false")[0] == 0
+    del hub.repositories["we/made"]["step-00040"]
+    done = script(READ, "--config", recipe, "series=hub:we/made")
+    assert done.stderr == "error: we/made on the Hub has no revision for step 40 of its series.json\n"
+    hub.files("we/made", "main")["series.json"] = b'{"steps": [{"step": 1, "path": "../../secrets"}]}'
+    done = script(READ, "--config", recipe, "series=hub:we/made")
+    assert done.stderr == "error: we/made on the Hub: its series.json is none of ours\n"
+    done = script(READ, "--config", recipe, "series=hub:we/nothing")
+    assert re.fullmatch("error: we/nothing on the Hub: .*404.*\n", done.stderr)
