@@ -4,7 +4,7 @@ python analyze/audit.py --config configs/tiny.yaml
 python analyze/audit.py --config configs/tiny.yaml series=hub:ORG/NAME      # by range requests; nothing is kept
 
 Duplicate steps, tensors of another step, gaps, steps out of line in tokens, another tokenizer or config, values that
-are not finite, files that are not what their manifest says. At most 64 MiB of the weights are in memory.
+are not finite, files that are not what their manifest says. Weights are read once, in pieces of 64 MiB.
 """
 
 import hashlib

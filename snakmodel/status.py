@@ -45,7 +45,8 @@ def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Pat
     """The folders that a stage should finish, as far as the stages before it have come."""
     folder, steps, variant = run.folder(section), str(settings.get("steps", "all")), str(settings.get("variant"))
     if section == "export":
-        return [folder / p.parent.name for p in sorted(run.folder("pretrain").glob("step-*/run.json"))]
+        records = sorted(run.folder("pretrain").glob("step-*/run.json"))
+        return [folder / path.parent.name for path in records if read_json(path).get("in_series", True)]
     if section == "finetune":
         return [folder / variant / step for step in steps_of(run, PRETRAINED, steps)]
     if section == "merge":

@@ -10,7 +10,7 @@ from hub import serving
 from safetensors.torch import load_file, save_file
 
 from analyze import audit
-from pretrain.export import hashes
+from snakmodel.fingerprints import hash_folder
 from snakmodel.records import read_json, write_json
 from snakmodel.series import read_series, write_series
 
@@ -20,7 +20,7 @@ EMBEDDING, NORM = "model.embed_tokens.weight", "model.norm.weight"
 
 def seal(folder, step, **facts):
     """Writes a step's manifest."""
-    write_json(folder / "run.json", {"step": step, "tokens": 32 * step, **facts, **hashes(folder)})
+    write_json(folder / "run.json", {"step": step, "tokens": 32 * step, **facts, **hash_folder(folder)})
 
 
 def plant(folder, name, change):

@@ -8,7 +8,7 @@ from conftest import kill_when, run_main, save_step, script, small_model, succee
 from hub import serving
 
 from analyze import samples
-from pretrain.export import hashes
+from snakmodel.fingerprints import hash_folder
 from snakmodel.records import read_json, write_json
 from snakmodel.series import write_series
 
@@ -33,7 +33,7 @@ def recipe(tmp_path, tokenizer):
     for step in (20, 40, 60):
         folder = models / f"step-000{step}"
         rows.append(save_step(folder, step, small_model(step), tokenizer))
-        write_json(folder / "run.json", {"step": step, "tokens": 32 * step, **hashes(folder)})
+        write_json(folder / "run.json", {"step": step, "tokens": 32 * step, **hash_folder(folder)})
         (folder / "notes.txt").write_text("in no manifest")
     write_series(models, "made", rows)
     return write_recipe(
