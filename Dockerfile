@@ -6,6 +6,8 @@ WORKDIR /snakmodel
 COPY requirements.txt pyproject.toml ./
 COPY snakmodel snakmodel
 RUN python3 -m venv .venv && .venv/bin/pip install --no-cache-dir -r requirements.txt && touch .venv/.installed
+# for `cross_entropy: liger`; it needs a GPU, so it is no part of requirements.txt
+RUN .venv/bin/pip install --no-cache-dir --no-deps liger-kernel==0.8.5
 ENV PATH=/snakmodel/.venv/bin:$PATH
 COPY . .
 CMD ["bash"]

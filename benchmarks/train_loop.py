@@ -14,6 +14,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.utils import logging
 
 from pretrain.models import build_model
+from pretrain.recipe import Settings
 from pretrain.schedule import window_numbers
 from snakmodel.config import BadInput, read_recipe, run_script
 from snakmodel.records import read_jsonl
@@ -61,7 +62,8 @@ def trainers(folder: str) -> float:
     options |= {"per_device_train_batch_size": MICRO_BATCH, "gradient_accumulation_steps": BATCH // MICRO_BATCH}
     seconds = []
     for steps in (SKIPPED, SKIPPED + STEPS):
-        model = build_model(SETTINGS["architecture"], None, str(BASE / "tokenizer"), SEED)
+        s = Settings(str(BASE / "tokenizer"), architecture=SETTINGS["architecture"], seed=SEED)
+        model = build_model(s, None)
         arguments = TrainingArguments(folder, max_steps=steps, use_cpu=not torch.cuda.is_available(), **options)
         trained = Trainer(model, arguments, train_dataset=examples).train()
         seconds.append(trained.metrics["train_runtime"])

@@ -3,63 +3,124 @@
     checkpoints/step-00500/{model/, optimizer/, probe.safetensors, run.json}
 
 `optimizer/` is what makes a checkpoint resumable; only the newest few keep it. `probe.safetensors` holds the live
-model's logits for a little held-out text, which the export must reproduce.
+model's logits for a little held-out text, which the export must reproduce. A step that was saved because a signal
+asked for it is no part of the series: it goes as soon as it is not needed to resume.
 """
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from snakmodel.config import BadInput
 from snakmodel.paths import step_name, step_of
-from snakmodel.records import file_hash, read_json, write_json
+from snakmodel.records import file_hash, first_difference, read_json, write_json
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    import torch
+
     from pretrain.engine_fsdp import FsdpEngine
+    from pretrain.ranks import Ranks
 
 
-def save(engine: "FsdpEngine", folder: Path, step: int, tokens: int, probe_BT: np.ndarray, keep: int | None) -> None:
-    """Saves a checkpoint and drops the optimiser states of all but the newest `keep`. Every rank must call it.
+class Saver:
+    """Saves checkpoints, one at a time, while training goes on."""
 
-    keep=None: without the optimiser's state (step 0 of a model from scratch, which nothing resumes from).
-    """
-    import torch  # late: train.py --check looks at checkpoints without it
-    import torch.distributed as dist
-    from safetensors.torch import save_file
+    def __init__(
+        self, engine: "FsdpEngine", ranks: "Ranks", folder: Path, started: dict[str, Any], probe_BT: "torch.Tensor"
+    ) -> None:
+        """started: settings and inputs of the run, which every checkpoint carries. probe: tokens to keep logits of."""
+        self.engine, self.ranks, self.folder, self.probe_BT = engine, ranks, folder, probe_BT
+        self.facts = {key: started[key] for key in ("settings", "inputs")}
+        self.keep = engine.settings.keep_resumable
+        self.pending: tuple[dict[str, Any], list[Future[Any]], torch.Tensor] | None = None
 
-    first = dist.get_rank() == 0
-    temporary, final = folder / f"{step_name(step)}.tmp", folder / step_name(step)
-    if first:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(final, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    dist.barrier()
-    engine.save(temporary, with_optimizer=keep is not None)
-    tokens_BT = torch.from_numpy(probe_BT).contiguous()
-    logits_BTV = engine.logits(tokens_BT)
-    if first:
-        save_file({"tokens": tokens_BT, "logits": logits_BTV}, temporary / "probe.safetensors")
-    dist.barrier()
-    if first:
+    def save(self, step: int, tokens: int, *, in_series: bool, resumable: bool = True) -> None:
+        """Begins to save a step, after the one before it is written. Every rank must call it.
+
+        resumable=False: without the optimiser's state (step 0 of a model from scratch).
+        """
+        self.finish()
+        self.refuse_full_disk(step)
+        temporary = self.folder / f"{step_name(step)}.tmp"
+        if self.ranks.rank == 0:
+            for old in self.folder.glob("*.tmp"):
+                shutil.rmtree(old)
+            temporary.mkdir(parents=True)
+        self.ranks.any(False)  # nobody writes before the folder is there
+        logits_BTV = self.engine.logits(self.probe_BT)
+        record = {"step": step, "tokens": tokens, "in_series": in_series, "ranks": self.ranks.count, **self.facts}
+        self.pending = record, self.engine.save(temporary, resumable), logits_BTV
+        self.publish_written()
+
+    def publish_written(self) -> None:
+        """Publishes a save that has come to its end, without waiting for it. The first rank's end is everybody's."""
+        if self.pending and self.ranks.rank == 0 and all(future.done() for future in self.pending[1]):
+            self.publish()
+
+    def finish(self) -> None:
+        """Waits for the save under way. Every rank must call it."""
+        if self.pending:
+            for future in self.pending[1]:
+                future.result()
+            if self.ranks.rank == 0:
+                self.publish()
+            self.pending = None
+        self.ranks.any(False)
+
+    def publish(self) -> None:
+        """Adds probe and record, renames the folder, and drops what is no longer needed to resume."""
+        from safetensors.torch import save_file
+
+        assert self.pending is not None
+        record, futures, logits_BTV = self.pending
+        for future in futures:
+            future.result()  # a failed save raises here
+        self.pending = None
+        temporary = self.folder / f"{step_name(record['step'])}.tmp"
+        final = temporary.with_suffix("")
+        save_file({"tokens": self.probe_BT.contiguous(), "logits": logits_BTV}, temporary / "probe.safetensors")
         files = {p.relative_to(temporary).as_posix(): p.stat().st_size for p in temporary.rglob("*") if p.is_file()}
         # the probe's logits stand for the weights: a retrained step is another input to those who read it
-        weights = file_hash(temporary / "probe.safetensors")
-        write_json(temporary / "run.json", {"step": step, "tokens": tokens, "weights": weights, "files": files})
+        record["weights"] = file_hash(temporary / "probe.safetensors")
+        write_json(temporary / "run.json", {**record, "files": files})
+        shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
-        states = sorted(folder.glob("step-*/optimizer"), key=lambda path: step_of(path.parent.name) or 0)
-        for old in states[: -keep if keep else None]:
-            old.rename(old.with_name("optimizer.old"))  # a half-deleted one must never be resumed from
-        for old in folder.glob("step-*/optimizer.old"):
+        self.prune()
+
+    def prune(self) -> None:
+        """Drops the optimiser states of all but the newest `keep`, and whole steps that are no part of the series."""
+        states = sorted(self.folder.glob("step-*/optimizer"), key=lambda path: step_of(path.parent.name) or 0)
+        for old in states[: -self.keep]:
+            if read_json(old.parent / "run.json").get("in_series", True):
+                old.rename(old.with_name("optimizer.old"))  # a half-deleted one must never be resumed from
+            else:
+                old.parent.rename(old.parent.with_suffix(".tmp"))
+        for old in (*self.folder.glob("step-*/optimizer.old"), *self.folder.glob("step-*.tmp")):
             shutil.rmtree(old)
-    dist.barrier()
+
+    def refuse_full_disk(self, step: int) -> None:
+        """Stops before a save that the disk cannot hold, on every rank."""
+        need, free = self.engine.checkpoint_bytes(), shutil.disk_usage(self.folder).free
+        if self.ranks.any(self.ranks.rank == 0 and free < need * 1.05):
+            raise BadInput(
+                f"{self.folder}: step {step} needs {need / 1e9:,.1f} GB, {free / 1e9:,.1f} GB are free; make room, "
+                f"then the same command resumes from step {newest_resumable(self.folder)}"
+            )
 
 
 def newest_resumable(folder: Path) -> int:
     """The newest step with an optimiser state; 0: none. A save cut short (".tmp") does not count."""
     steps = [step_of(p.parent.name) for p in folder.glob("step-*/optimizer") if (p.parent / "run.json").is_file()]
     return max((step for step in steps if step is not None), default=0)
+
+
+def check_origin(folder: Path, started: dict[str, Any]) -> None:
+    """Refuses a checkpoint that another run left here: other data, seed or settings, and says which."""
+    record = read_json(folder / "run.json")
+    if "settings" in record and (difference := first_difference(record, started)):
+        raise BadInput(f"{folder} was made with {difference}; it is another run's: take it away, or change run_dir")
 
 
 def check_files(folder: Path, part: str = "") -> None:

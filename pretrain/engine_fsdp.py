@@ -1,137 +1,158 @@
-"""The distributed engine: torch's FSDP2 (`fully_shard`) with torch.distributed.checkpoint.
+"""The default engine: torch's FSDP2 (`fully_shard`) with torch.distributed.checkpoint.
 
 The same code runs on one rank and many, on CPU (gloo) and GPU (nccl); a checkpoint written by N ranks loads on M.
-The loop knows four calls: prepare (the constructor), step, save, load.
+The loop knows the same few calls of every engine: prepare (the constructor), describe, step, summed_loss, logits, save,
+load.
 """
 
-import os
 import pickle
 import warnings
+from collections.abc import Iterable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
     get_model_state_dict,
     get_optimizer_state_dict,
     set_model_state_dict,
     set_optimizer_state_dict,
 )
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.nn.functional import cross_entropy
+from torch.distributed.tensor import DTensor, Shard
+from transformers import PreTrainedModel
 
+from pretrain.guard import Guard
+from pretrain.loader import Batch
+from pretrain.memory import shard_dimension
+from pretrain.objective import Objective, parameter_groups, prepare_layers
+from pretrain.recipe import Settings
 from snakmodel.config import BadInput
-
-if TYPE_CHECKING:
-    from pretrain.train import Settings
 
 warnings.filterwarnings("ignore", module="torch.distributed.checkpoint")  # says that gloo on CPU is gloo on CPU
 
 
-def start_ranks() -> tuple[int, int, torch.device]:
-    """Joins the process group that torchrun laid out, or makes a group of one. Returns rank, ranks, device."""
-    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    if ranks == 1:  # started by plain python: a group of one needs no address
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-    else:
-        dist.init_process_group(backend)
-    assert dist.get_world_size() == ranks and dist.get_rank() == rank
-    return rank, ranks, device
-
-
 class FsdpEngine:
-    """A model sharded over all ranks with its AdamW; parameters, gradients and moments stay in float32."""
+    """A model sharded over the ranks with its AdamW; parameters, gradients and moments stay in float32."""
 
-    def __init__(self, model: torch.nn.Module, device: torch.device, s: "Settings") -> None:
-        self.device, self.gradient_clip = device, s.gradient_clip
+    def __init__(self, model: PreTrainedModel, device: torch.device, s: Settings) -> None:
+        self.model, self.device, self.settings = model, device, s
         bfloat16 = s.precision == "bfloat16"
-        if s.activation_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-        mesh = init_device_mesh(device.type, (dist.get_world_size(),), mesh_dim_names=("data",))
         policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16 if bfloat16 else None, reduce_dtype=torch.float32 if bfloat16 else None
         )
-        layers = [m for m in model.modules() if type(m).__name__ in (getattr(model, "_no_split_modules", None) or [])]
-        assert layers, f"{type(model).__name__} names no layer to shard by"
-        for layer in layers:
-            fully_shard(layer, mesh=mesh, mp_policy=policy)
-        fully_shard(model, mesh=mesh, mp_policy=policy)
-        self.model = model.to(device)
-        # norms and biases are not decayed, as in Llama's run
-        decayed = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
-        other = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
-        groups: list[dict[str, Any]] = [
-            {"params": decayed, "weight_decay": s.weight_decay},
-            {"params": other, "weight_decay": 0.0},
-        ]
+        self.mesh = make_mesh(device.type, s.shard_ranks)
+        weights = model.state_dict() if dist.get_rank() == 0 else {}  # the other ranks have only their shape
+        sharing = self.mesh.size(-1)
+        options: dict[str, Any] = {"mesh": self.mesh, "mp_policy": policy}
+        options["shard_placement_fn"] = lambda parameter: Shard(shard_dimension(tuple(parameter.shape), sharing))
+        for layer in prepare_layers(model, s):
+            fully_shard(layer, **options)
+        self.objective: Any = Objective(model, s.cross_entropy, s.loss_chunk)
+        fully_shard(self.objective, **options)  # embedding, last norm and head: one group
+        self.objective.to(device)
+        if dist.get_world_size() > 1:
+            from_first = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+            set_model_state_dict(model, weights, options=from_first)
+        groups = parameter_groups(model, s.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(s.beta1, s.beta2), eps=s.epsilon, fused=True)
+        # a save must not wait for, nor mix with, the messages of a step: each half of it has a group of its own
+        self.saving = [dist.new_group(backend="gloo") for _ in range(2)] if s.asynchronous_saving else []
+        self.check()
+
+    def check(self) -> None:
+        """Asserts that what was asked for is what was built: sharded parameters, in float32, over all ranks."""
+        for name, parameter in self.model.named_parameters():
+            assert isinstance(parameter, DTensor) and parameter.dtype == torch.float32, f"{name}: {type(parameter)}"
+            assert parameter.device_mesh.size() == dist.get_world_size(), f"{name}: {parameter.device_mesh}"
 
     def describe(self) -> str:
-        """What was really built, to print at the start: ranks, sharded or not, dtype."""
-        parameter = next(self.model.parameters())
-        kind = f"{type(parameter).__name__} {getattr(parameter, 'placements', '')}"
+        """What was really built, to print at the start."""
+        s, parameter = self.settings, next(self.model.parameters())
+        assert isinstance(parameter, DTensor)
         total = sum(p.numel() for p in self.model.parameters())
-        where = f"{dist.get_world_size()} rank(s) on {self.device.type}"
-        return f"FSDP2 over {where}: {total:,} parameters, {kind}, {parameter.dtype}"
+        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        where = " x ".join(
+            f"{size} {name}" for size, name in zip(self.mesh.shape, self.mesh.mesh_dim_names or (), strict=True)
+        )
+        return (
+            f"FSDP2 over {dist.get_world_size()} rank(s) on {self.device.type} ({where}): {total:,} parameters, "
+            f"{trained:,} trained, {type(parameter).__name__} {parameter.dtype}, {s.precision} computation, "
+            f"checkpointing {s.activation_checkpointing}, {'compiled' if s.compile else 'not compiled'}, "
+            f"{s.cross_entropy} loss, {'asynchronous' if self.saving else 'synchronous'} saving"
+        )
 
-    def step(self, batch_BT: torch.Tensor, micro_batch: int, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """One optimiser step on this rank's part of the global batch, shape [batch, length + 1].
+    def step(self, batch: Batch, rate: float, guard: Guard) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """One optimiser step on this rank's part of the global batch.
 
-        Returns the loss (nats per token, this rank's mean) and the global gradient norm before clipping; both stay on
-        the device, so that the host does not wait for them.
+        Returns the loss (nats per token, mean over all ranks), the global gradient norm before clipping, and 1 where
+        the guard had the step skipped; all stay on the device, so that the host does not wait for them.
         """
-        self.model.train()
+        s = self.settings
+        self.objective.train()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        pieces = batch_BT.to(self.device, non_blocking=True).split(micro_batch)
-        losses = []
-        for piece in pieces:
-            loss = self.loss(piece) / len(pieces)
-            loss.backward()
-            losses.append(loss.detach())
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip)
+        loss = torch.zeros((), device=self.device)
+        for piece in batch.pieces(s.micro_batch, self.device):
+            part = self.objective(*piece) / batch.targets_BT.numel()
+            part.backward()
+            loss += part.detach()
+        dist.all_reduce(loss)
+        loss /= dist.get_world_size()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.gradient_clip)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        skipped = guard.refuses(loss, norm)
+        # what GradScaler uses to have AdamW leave everything as it is, without asking the device
+        self.optimizer.grad_scale, self.optimizer.found_inf = None, skipped  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return torch.stack(losses).sum(), norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        return loss, norm, skipped
 
-    def loss(self, windows_BT: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy of the next token, nats, in float32. windows: [batch, length + 1]."""
-        logits_BTV = self.model(input_ids=windows_BT[:, :-1], use_cache=False).logits
-        return cross_entropy(logits_BTV.float().flatten(0, 1), windows_BT[:, 1:].flatten())
+    @torch.no_grad()
+    def summed_loss(self, batches: Iterable[Batch]) -> torch.Tensor:
+        """The sum of the loss over all ranks' batches, nats. Every rank must bring as many."""
+        self.objective.eval()
+        total = torch.zeros((), device=self.device, dtype=torch.float64)
+        for batch in batches:
+            for piece in batch.pieces(self.settings.micro_batch, self.device):
+                total += self.objective(*piece)
+        self.objective.reshard()  # the outermost group stays gathered otherwise, for a backward pass
+        dist.all_reduce(total)
+        return total
 
     @torch.no_grad()
     def logits(self, tokens_BT: torch.Tensor) -> torch.Tensor:
         """Logits of the live model, float32 on the CPU, shape [batch, length, vocabulary]. Every rank must call it."""
-        self.model.eval()
-        return self.model(input_ids=tokens_BT.to(self.device), use_cache=False).logits.float().cpu()
+        self.objective.eval()
+        logits_BTV = self.objective(tokens_BT.to(self.device), None).float().cpu()
+        self.objective.reshard()
+        return logits_BTV
 
-    @torch.no_grad()
-    def validation_loss(self, windows_BT: torch.Tensor, micro_batch: int) -> float:
-        """Mean loss over this rank's validation windows, averaged over the ranks."""
-        self.model.eval()
-        losses = [self.loss(piece) for piece in windows_BT.to(self.device).split(micro_batch)]
-        return self.average(torch.stack(losses).mean())
+    def checkpoint_bytes(self) -> int:
+        """Bytes that all ranks together write for one checkpoint: the weights and AdamW's two moments."""
+        return sum(p.numel() * 4 * (3 if p.requires_grad else 1) for p in self.model.parameters())
 
-    def average(self, value: torch.Tensor) -> float:
-        """The mean of a scalar over the ranks."""
-        value = value.detach().clone()
-        dist.all_reduce(value)
-        return float(value) / dist.get_world_size()
+    def save(self, folder: Path, with_optimizer: bool) -> list["Future[Any]"]:
+        """Writes every rank's shards beneath folder/model and folder/optimizer; what to wait for, if anything.
 
-    def save(self, folder: Path, with_optimizer: bool) -> None:
-        """Writes every rank's shards beneath folder/model and folder/optimizer."""
-        dcp.save({"model": get_model_state_dict(self.model)}, checkpoint_id=folder / "model")
+        An asynchronous save has copied everything when it returns: training may go on.
+        """
+        parts: dict[str, dict[str, Any]] = {"model": get_model_state_dict(self.model)}
         if with_optimizer:
-            state = get_optimizer_state_dict(self.model, self.optimizer)
-            dcp.save({"optimizer": state}, checkpoint_id=folder / "optimizer")
+            parts["optimizer"] = get_optimizer_state_dict(self.model, self.optimizer)
+        if not self.saving:
+            for name, state in parts.items():
+                dcp.save({name: state}, checkpoint_id=folder / name)
+            return []
+        return [
+            dcp.async_save({name: state}, checkpoint_id=folder / name, process_group=group)  # type: ignore[misc]
+            for (name, state), group in zip(parts.items(), self.saving, strict=False)
+        ]
 
     def load(self, folder: Path) -> None:
         """Loads what save() wrote, whatever number of ranks wrote it."""
@@ -140,9 +161,19 @@ class FsdpEngine:
         try:
             dcp.load(model_state, checkpoint_id=folder / "model")
             dcp.load(optimizer_state, checkpoint_id=folder / "optimizer")
-        except (dcp.api.CheckpointException, EOFError, pickle.UnpicklingError, RuntimeError) as error:
+        except (dcp.api.CheckpointException, EOFError, pickle.UnpicklingError, RuntimeError, ValueError) as error:
             raise BadInput(
                 f"{folder}: unreadable checkpoint ({str(error).splitlines()[0]}); delete it to resume"
             ) from None
         set_model_state_dict(self.model, model_state["model"])
         set_optimizer_state_dict(self.model, self.optimizer, optim_state_dict=optimizer_state["optimizer"])
+
+
+def make_mesh(device: str, shard_ranks: int | None) -> DeviceMesh:
+    """All ranks share one copy of the model; hybrid: groups of `shard_ranks` hold a copy each (Zhao et al. 2023)."""
+    ranks = dist.get_world_size()
+    if shard_ranks is None or shard_ranks == ranks:
+        return init_device_mesh(device, (ranks,), mesh_dim_names=("sharding",))
+    if ranks % shard_ranks:
+        raise BadInput(f"pretrain.shard_ranks {shard_ranks} does not divide the {ranks} ranks; a node's are usual")
+    return init_device_mesh(device, (ranks // shard_ranks, shard_ranks), mesh_dim_names=("copies", "sharding"))

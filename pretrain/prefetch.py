@@ -51,10 +51,9 @@ def main() -> None:
             failures.append("not all raw files are there, see above")
     for failure in failures:
         print(failure, flush=True)
-    if not failures:
-        print(f"all that {config} needs is here", flush=True)
     if failures:
         raise BadInput(f"{len(failures)} of what {config} needs could not be had, see above; the rest is there")
+    print(f"all that {config} needs is here", flush=True)
 
 
 def needs_of(recipe: dict[str, Any]) -> list[Need]:
@@ -150,22 +149,17 @@ def files_of(need: Need) -> list[Any]:
     from datasets import load_dataset_builder
     from huggingface_hub import snapshot_download
 
+    options = options_of(need)
     if need.kind == "dataset":
         builder = load_dataset_builder(need.id, need.configuration, revision=need.revision)
         urls = [url for split in (builder.config.data_files or {}).values() for url in split]
         if not all(url.startswith("hf://") for url in urls):
             raise BadInput("its files lie outside the Hub; read a copy")
-        patterns = [
-            "README.md",
-            *(url.partition("@")[2].partition("/")[2] for url in urls),
-        ]  # hf://datasets/ID@COMMIT/PATH
-    else:
-        patterns = FILES[need.kind]
-    # weights in folders of a model are copies in formats of their own
-    ignore = None if need.kind == "dataset" else ["*/*"]
-    files = snapshot_download(
-        need.id, **options_of(need), allow_patterns=patterns, ignore_patterns=ignore, dry_run=True
-    )
+        paths = [url.partition("@")[2].partition("/")[2] for url in urls]  # hf://datasets/ID@COMMIT/PATH
+        options["allow_patterns"] = ["README.md", *paths]
+    else:  # weights in folders of a model are copies in formats of their own
+        options |= {"allow_patterns": FILES[need.kind], "ignore_patterns": ["*/*"]}
+    files = snapshot_download(need.id, **options, dry_run=True)
     if need.kind == "model" and not any(file.filename.endswith(".safetensors") for file in files):
         raise BadInput("holds no safetensors files, and other weights are not loaded here")
     if not files:
@@ -175,14 +169,10 @@ def files_of(need: Need) -> list[Any]:
 
 def explain(need: Need, error: Exception) -> str:
     """One line: what could not be had, and what to do about it."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from snakmodel.hub import refusal
 
-    page = f"https://huggingface.co/{'datasets/' if need.kind == 'dataset' else ''}{need.id}"
-    causes = [error, error.__cause__, error.__context__]
-    if any(isinstance(cause, GatedRepoError) for cause in causes) or "gated" in str(error):
-        return f"{need.key}: {need.id} is gated: accept its conditions at {page}, and set HF_TOKEN to a token of yours"
-    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
-        return f"{need.key}: {need.id} is not there, or private: look at {page}; a private one needs HF_TOKEN"
+    if known := refusal(need.id, error, need.kind):
+        return f"{need.key}: {known}"
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return f"{need.key}: {need.id} cannot be fetched ({reason}); the same command tries again"
 

@@ -23,6 +23,7 @@ class Settings:
         None, "RUN_FOLDER@STEP: continue that step, with its optimiser's state if it is kept"
     )
     architecture: dict[str, Any] | None = knob(None, "transformers config of a model from scratch, with model_type")
+    config: dict[str, Any] = knob({}, "changes to the parent's transformers config, such as output_router_logits")
     new_embeddings: Literal["parts", "mean", "random"] = knob(
         "parts", "of tokens that the parent lacks: mean of the old tokens that spell it, mean of all, or random"
     )
@@ -84,12 +85,14 @@ class Settings:
     asynchronous_saving: bool = knob(True, "write checkpoints while training goes on", execution=True)
 
     # watching
-    validate_every: int = knob(100, "optimiser steps; 0: never", low=0)
-    validation: dict[str, str] = knob({}, "held-out Parquet documents by language; none: this run's own, as `held-out`")
-    validation_documents: int = knob(64, "of each language, spread over the file", low=1)
+    validate_every: int = knob(100, "optimiser steps; 0: never", low=0, execution=True)
+    validation: dict[str, str] = knob(
+        {}, "held-out Parquet documents by language; none: this run's own, as `held-out`", execution=True
+    )
+    validation_documents: int = knob(64, "of each language, spread over the file", low=1, execution=True)
     log_every: int = knob(10, "optimiser steps between printed lines", low=1, execution=True)
     profile_step: int = knob(
-        0, "write torch.profiler's trace of three steps from this one; 0: never", low=0, execution=True
+        0, "write torch.profiler's trace of three steps from this one (2 or later); 0: never", low=0, execution=True
     )
     peak_tflops: float | None = knob(
         None, "of one device, dense, for MFU; null: as configs/machines.yaml says of its name", above=0, execution=True
@@ -108,6 +111,8 @@ def check(s: Settings, where: object) -> None:
             f"{where}: pretrain needs exactly one of init_from, branch_from and architecture, "
             f"got {' and '.join(starts) or 'none'}"
         )
+    if s.config and s.architecture is not None:
+        raise BadInput(f"{where}: pretrain.config changes a parent's; without one, say it in pretrain.architecture")
     if (s.steps is None) == (s.tokens is None):
         raise BadInput(f"{where}: pretrain needs exactly one of steps and tokens")
     if s.tokens is not None and s.tokens < s.global_batch * s.sequence_length:

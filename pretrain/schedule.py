@@ -1,32 +1,21 @@
-"""What a training step is made of, as pure functions of the step: its learning rate and its batch.
-
-Nothing here depends on how many ranks run or when the run was last interrupted, so a resumed run repeats itself.
-"""
+"""The learning rate, as a pure function of the step."""
 
 import math
-from functools import lru_cache
 
-import numpy as np
+from pretrain.recipe import Settings, total_steps
 
 
-def learning_rate(step: int, steps: int, warmup: int, peak: float, minimum: float) -> float:
-    """Rate of optimiser step `step` (1 ... steps): linear warm-up, then a half cosine from `peak` to `minimum`.
+def learning_rate(step: int, s: Settings) -> float:
+    """Rate of optimiser step `step` (1 ... the last): linear (re-)warm-up, then what `schedule` says.
 
-    Loshchilov & Hutter 2017 (SGDR), without restarts, as in Llama's and SnakModel's runs.
+    cosine: half a cosine from the peak to the minimum (Loshchilov & Hutter 2017, without restarts), as in Llama's and
+    SnakModel's runs. wsd: constant, then an anneal to the minimum by 1 - sqrt (Hägele et al. 2024). constant: peak.
     """
-    if step <= warmup:
-        return peak * step / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return minimum + (peak - minimum) * 0.5 * (1 + math.cos(math.pi * done))
-
-
-@lru_cache(maxsize=2)
-def epoch_order(windows: int, seed: int, epoch: int) -> np.ndarray:
-    """The order in which an epoch visits the windows of the token stream. Shape [windows]."""
-    return np.random.default_rng([seed, epoch]).permutation(windows)
-
-
-def window_numbers(step: int, global_batch: int, windows: int, seed: int) -> np.ndarray:
-    """The windows of optimiser step `step` (1 ...). Shape [global_batch]; each epoch is a permutation of its own."""
-    positions = np.arange((step - 1) * global_batch, step * global_batch)
-    return np.array([epoch_order(windows, seed, int(p // windows))[p % windows] for p in positions])
+    steps, peak, minimum = total_steps(s), s.learning_rate, s.minimum_learning_rate
+    if step <= s.warmup_steps:
+        return peak * step / s.warmup_steps
+    if s.schedule == "cosine":
+        done = (step - s.warmup_steps) / max(1, steps - s.warmup_steps)
+        return minimum + (peak - minimum) * 0.5 * (1 + math.cos(math.pi * done))
+    falling = max(0, step - (steps - s.anneal_steps)) if s.schedule == "wsd" else 0
+    return peak - (peak - minimum) * math.sqrt(falling / s.anneal_steps) if falling else peak

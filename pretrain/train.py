@@ -1,151 +1,159 @@
-"""Train a model on token shards: from scratch, or continued from another model. Writes a series of checkpoints.
+"""Train a model on token shards: from scratch, continued from another model, or a branch of an earlier run.
 
 python pretrain/train.py --config configs/tiny.yaml --check        # settings and inputs, without torch
-torchrun --nproc-per-node 2 pretrain/train.py --config configs/tiny.yaml
+bash runs/pretrain.sh configs/tiny.yaml 2                          # over two processes of this machine
 
-The same command resumes after an interruption, bit for bit on the same number of ranks.
-Exit status of --check: 0 there is something to do, 3 finished (no need to start torchrun), 2 bad input.
+Writes a series of checkpoints. The same command resumes after an interruption, bit for bit on the same number of
+ranks; torchrun starts it as well. Exit status of --check: 0 there is something to do, 3 finished, 2 bad input. Of a
+run: 0 finished, 75 saved because a signal asked for it, 70 a rank hung, 2 bad input.
 """
 
-import math
 import os
+import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from pretrain.checkpoints import check_files, newest_resumable, save
-from pretrain.schedule import learning_rate, window_numbers
-from snakmodel.config import BadInput, knob, read_command, run_script
+from pretrain.checkpoints import Saver, check_files, check_origin, newest_resumable
+from pretrain.mixture import Pool, describe, make_pools
+from pretrain.recipe import Settings, check, total_steps
+from pretrain.schedule import learning_rate
+from snakmodel.config import BadInput, Command, read_command, run_script
 from snakmodel.paths import step_name
-from snakmodel.records import begin, file_hash, read_jsonl, write_jsonl
-from snakmodel.series import resolve_model
+from snakmodel.records import begin, file_hash, read_json, read_jsonl
+from snakmodel.series import parse_branch, resolve_branch, resolve_model
+from snakmodel.shards import ShardReader, open_shards
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from snakmodel.shards import ShardReader, TokenStream
-
-
-@dataclass
-class Settings:
-    tokenizer: str = knob(help="tokenizer folder or Hub id; its special tokens go into the exported models")
-    init_from: str | None = knob(None, "run folder (its last export), model folder or Hub id; none: from scratch")
-    architecture: dict[str, Any] | None = knob(None, "transformers config of a model from scratch, with model_type")
-    sequence_length: int = knob(4096, "tokens", low=2)
-    global_batch: int = knob(512, "sequences per optimiser step, over all ranks", low=1)
-    micro_batch: int = knob(1, "sequences per rank at a time", low=1, execution=True)
-    steps: int = knob(12_500, "optimiser steps", low=1)
-    learning_rate: float = knob(1.5e-5, "peak", above=0)
-    minimum_learning_rate: float = knob(5e-8, "at the last step", low=0)
-    warmup_steps: int = knob(1_250, "optimiser steps of linear warm-up", low=0)
-    gradient_clip: float = knob(1.0, "global norm", above=0)
-    weight_decay: float = knob(0.1, "AdamW, matrices only", low=0)
-    beta1: float = knob(0.9, "AdamW", low=0, high=1)
-    beta2: float = knob(0.95, "AdamW", low=0, high=1)
-    epsilon: float = knob(1e-8, "AdamW", above=0)
-    precision: Literal["float32", "bfloat16"] = knob("float32", "of the computation; master weights are float32")
-    activation_checkpointing: bool = knob(False, "recompute activations to save memory", execution=True)
-    seed: int = knob(8446, "order of the data, initial weights", low=0)
-    save_every: int = knob(500, "optimiser steps between checkpoints; the last step is saved too", low=1)
-    keep_resumable: int = knob(2, "newest checkpoints that keep their optimiser state", low=1, execution=True)
-    validate_every: int = knob(100, "optimiser steps; 0: never", low=0)
-    validation_windows: int = knob(64, "sequences of held-out text, over all ranks", low=1)
-    log_every: int = knob(10, "optimiser steps between printed lines", low=1, execution=True)
-    verify_shards: bool = knob(True, "compare the shards' checksums first (about a second a GB)", execution=True)
 
 
 def main() -> None:
     command = read_command(Settings, "pretrain", __doc__)
     s, folder, shards = command.settings, command.run.folder("pretrain"), command.run.folder("make_shards")
-    if (s.init_from is None) == (s.architecture is None):
-        raise BadInput(f"{command.config}: pretrain needs exactly one of init_from and architecture")
-    parent = resolve_model(s.init_from) if s.init_from else None
-    rank = int(os.environ.get("RANK", 0))
-    work = begin(command, folder, {"shards": shards, **({"parent": parent} if parent else {})}, writes=rank == 0)
+    check(s, command.config)
+    parent = find_parent(s)
+    inputs: dict[str, str | Path] = {"shards": shards}
+    inputs |= {"parent": parent} if parent else {}
+    inputs |= {"replay": Path(s.replay.shards)} if s.replay else {}
+    rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    work = begin(command, folder, inputs, writes=rank == 0)
     if work is None and (folder / "run.json").is_file() and not command.overwrite:
         raise SystemExit(3 if command.check else 0)
+    pools, validation, done = read_inputs(command, count, s.verify_shards and rank == 0)
     if work is None:
-        ranks = int(os.environ.get("WORLD_SIZE", 1))  # runs/pretrain.sh says how many there will be
-        read_inputs(s, shards, folder, ranks, s.verify_shards)
         return
+    if done:
+        check_origin(folder / step_name(done), work.started)
 
     import torch  # late: a finished or faulty run says so at once
     import torch.distributed as dist
 
-    from pretrain.engine_fsdp import FsdpEngine, start_ranks
-    from pretrain.models import build_model
+    from pretrain.guard import Guard
+    from pretrain.loader import batches
+    from pretrain.models import share_model
+    from pretrain.monitor import Mark, Monitor
+    from pretrain.ranks import STOPPED, Ranks
+    from pretrain.validation import bits_per_byte, check_loss, read_held_out, validation_files
 
-    rank, ranks, device = start_ranks()
-    train, validation, done = read_inputs(s, shards, folder, ranks, s.verify_shards and rank == 0)
-    local_batch, probe = s.global_batch // ranks, probe_tokens(validation)
-    model = build_model(s.architecture, parent, s.tokenizer, s.seed)
-    if rank == 0:
+    ranks = Ranks(s.hang_minutes)
+    model = share_model(s, parent)
+    if ranks.rank == 0:
         model.config.save_pretrained(folder / "config")
-    engine = FsdpEngine(model, device, s)
-    if done:
-        engine.load(folder / step_name(done))
-    say(rank, f"{engine.describe()}; {len(train):,} windows of text; from step {done} of {s.steps}")
-    log = [row for row in read_jsonl(folder / "log.jsonl") if row["step"] <= done] if done else []
-    held_out = held_out_windows(validation, s, rank, ranks)
+    if s.engine == "deepspeed":
+        from pretrain.engine_deepspeed import DeepSpeedEngine as Engine
+    else:
+        from pretrain.engine_fsdp import FsdpEngine as Engine
+    engine = Engine(model, ranks.device, s)
+    probe_BT = torch.from_numpy(probe_tokens(validation))
+    check_loss(engine, probe_BT, ranks.count)
+    if start := folder / step_name(done) if done else find_branch(s):
+        engine.load(start)
+    ranks.say(f"{engine.describe()}; {describe(pools, s)}; from step {done} of {total_steps(s)}")
+    rows = [row for row in read_jsonl(folder / "log.jsonl") if row["step"] <= done] if done else []
+    held_out = read_held_out(validation_files(s, shards), s, ranks.rank, ranks.count) if s.validate_every else {}
+    guard = Guard(s.spike_deviations, [(r["loss"], r["gradient_norm"]) for r in rows if "loss" in r], ranks.device)
+    monitor = Monitor(s, ranks, folder, rows, model)
+    saver = Saver(engine, ranks, folder, work.started, probe_BT)
     if not done and parent is None:
-        save(engine, folder, 0, 0, probe, keep=None)
+        saver.save(0, 0, in_series=True, resumable=False)
 
-    for step in range(done + 1, s.steps + 1):
-        clock = time.perf_counter()
-        rate = learning_rate(step, s.steps, s.warmup_steps, s.learning_rate, s.minimum_learning_rate)
-        numbers = window_numbers(step, s.global_batch, len(train), s.seed)[rank * local_batch :][:local_batch]
-        batch_BT = torch.from_numpy(train.cut(numbers))
-        torch.manual_seed(s.seed + 1_000_003 * step + rank)  # whatever is random in a step repeats on resuming
-        loss, norm = engine.step(batch_BT, s.micro_batch, rate)
-        row: dict[str, Any] = {
-            "step": step,
-            "loss": engine.average(loss),
-            "learning_rate": rate,
-            "gradient_norm": float(norm),
-            "tokens": step * s.global_batch * s.sequence_length,
-            "seconds": time.perf_counter() - clock,
-        }
-        if not math.isfinite(row["loss"]):
-            raise BadInput(
-                f"step {step}: the loss is {row['loss']}; lower learning_rate {s.learning_rate:g} or look at the data"
-            )
-        row["tokens_per_second"] = s.global_batch * s.sequence_length / row["seconds"]
-        if held_out is not None and s.validate_every and (step % s.validate_every == 0 or step == s.steps):
-            row["validation_loss"] = engine.validation_loss(torch.from_numpy(held_out), s.micro_batch)
-        log.append(row)
-        if step % s.log_every == 0 or step == s.steps:
-            say(rank, log_line(row, s.steps))
-        if step % s.save_every == 0 or step == s.steps:
-            if rank == 0:
-                write_jsonl(folder / "log.jsonl", log)
-            save(engine, folder, step, row["tokens"], probe, s.keep_resumable)
+    steps, ready = total_steps(s), batches(done + 1, total_steps(s), s, pools, ranks.rank, ranks.count)
+    profiler = monitor.start_profiler(done)
+    for step in range(done + 1, steps + 1):
+        clock, begun = time.perf_counter(), Mark(ranks.device)
+        batch = next(ready)
+        waited = time.perf_counter() - clock
+        torch.manual_seed(s.seed + 1_000_003 * step + ranks.rank)  # whatever is random in a step repeats on resuming
+        rate = learning_rate(step, s)
+        seen = engine.step(batch, rate, guard)
+        monitor.add(step, rate, seen, waited, begun, Mark(ranks.device))
+        ranks.watchdog.beat(step)
+        if profiler:
+            profiler.step()
+        saver.publish_written()
+        stopped, last = ranks.any(ranks.signal is not None), step == steps
+        validates = bool(s.validate_every) and (step % s.validate_every == 0 or last)
+        saves = step % s.save_every == 0 or last
+        if step % s.log_every == 0 or validates or saves or stopped:
+            try:
+                monitor.flush(**({"bits_per_byte": bits_per_byte(engine, held_out)} if validates else {}))
+            except BadInput:  # the run must stop; what was being saved is kept
+                saver.finish()
+                raise
+        if step % s.log_every == 0 or validates or last:
+            monitor.print_line()
+        if saves or stopped:
+            saver.save(step, monitor.rows[-1]["tokens"], in_series=saves)
+        if stopped and not last:
+            saver.finish()
+            ranks.say(f"stopped by {ranks.signal or 'another rank'} after step {step}, which is saved")
+            dist.destroy_process_group()
+            sys.exit(STOPPED)
 
-    dist.barrier()
-    if rank == 0:
-        work.finish(steps=s.steps, tokens=log[-1]["tokens"], ranks=ranks, device=device.type, loss=log[-1]["loss"])
+    if profiler:
+        profiler.stop()
+    saver.finish()
+    if ranks.rank == 0:
+        final = next((row["loss"] for row in reversed(monitor.rows) if "loss" in row), None)
+        work.finish(
+            steps=steps, tokens=monitor.rows[-1]["tokens"], ranks=ranks.count, device=ranks.device.type, loss=final,
+            epochs={pool.name: pool.epochs(s) for pool in pools}, **monitor.summary(),
+        )  # fmt: skip
     dist.destroy_process_group()
 
 
-def read_inputs(
-    s: Settings, shards: Path, folder: Path, ranks: int, verify: bool
-) -> tuple["TokenStream", "TokenStream", int]:
-    """Training and validation text, and the step to resume from (0: none); refuses what training would fail on."""
-    from snakmodel.shards import TokenStream, open_shards  # late: a finished run says so at once
+def find_parent(s: Settings) -> str | None:
+    """The model that training starts from: a folder or a Hub id; None from scratch."""
+    if s.branch_from:
+        return resolve_branch(s.branch_from)
+    return resolve_model(s.init_from) if s.init_from else None
 
+
+def find_branch(s: Settings) -> Path | None:
+    """The checkpoint that a branch goes on from, with its optimiser's state; None where there is none to be had."""
+    if not s.branch_from:
+        return None
+    run, step = parse_branch(s.branch_from)
+    checkpoints = run / "checkpoints"
+    same = read_json(checkpoints / "started.json")["settings"].get("engine", "fsdp") == s.engine
+    kept = checkpoints / step_name(step)
+    return kept if same and (kept / "optimizer").is_dir() else None
+
+
+def read_inputs(command: Command[Settings], ranks: int, verify: bool) -> tuple[list[Pool], list[ShardReader], int]:
+    """Training text, held-out text, and the step to resume from (0: none); refuses what training would fail on."""
+    s, folder, shards = command.settings, command.run.folder("pretrain"), command.run.folder("make_shards")
     check_batch(s.global_batch, s.micro_batch, ranks)
-    train, validation = (
-        TokenStream(open_shards(shards, name, verify), s.sequence_length) for name in ("train", "validation")
-    )
-    if not len(train):
-        most = max((len(shard.tokens) for shard in train.shards), default=0)
-        raise BadInput(f"{shards}: the largest source has {most:,} tokens, no sequence of {s.sequence_length} and one")
+    train, validation = (open_shards(shards, name, verify) for name in ("train", "validation"))
+    replayed = open_shards(Path(s.replay.shards), "train", verify) if s.replay else []
+    pools = make_pools(s, train, replayed, command.config)
     probe_tokens(validation)
-    for shard in train.shards:
+    for shard in train + replayed:
         check_tokenizer(shard, s.tokenizer)
     if done := newest_resumable(folder):
         check_files(folder / step_name(done))
-    return train, validation, done
+    return pools, validation, done
 
 
 def check_batch(global_batch: int, micro_batch: int, ranks: int) -> None:
@@ -158,7 +166,7 @@ def check_batch(global_batch: int, micro_batch: int, ranks: int) -> None:
         )
 
 
-def check_tokenizer(shard: "ShardReader", tokenizer: str) -> None:
+def check_tokenizer(shard: ShardReader, tokenizer: str) -> None:
     """Refuses a local tokenizer other than the one that made the shards."""
     path, made_by = Path(tokenizer) / "tokenizer.json", shard.facts.get("tokenizer_sha256")
     if path.is_file() and made_by and file_hash(path) != made_by:
@@ -167,35 +175,13 @@ def check_tokenizer(shard: "ShardReader", tokenizer: str) -> None:
         )
 
 
-def probe_tokens(validation: "TokenStream") -> "np.ndarray":
+def probe_tokens(validation: list[ShardReader]) -> "np.ndarray":
     """Two pieces of held-out text, [2, up to 64], whose logits go with every checkpoint for the export to match."""
-    tokens = max((shard.tokens for shard in validation.shards), key=len)
+    tokens = max((shard.tokens for shard in validation), key=len)
     length = min(64, len(tokens) // 2)
     if length < 1:
         raise BadInput("the held-out text has too few tokens to check exports by; raise make_shards.validation_share")
     return tokens[: 2 * length].reshape(2, length).astype("int64")
-
-
-def held_out_windows(validation: "TokenStream", s: Settings, rank: int, ranks: int) -> "np.ndarray | None":
-    """This rank's windows of held-out text, spread over all of it; None where there are fewer windows than ranks."""
-    count = min(s.validation_windows, len(validation)) // ranks
-    numbers = [place * len(validation) // (count * ranks) for place in range(rank * count, (rank + 1) * count)]
-    return validation.cut(numbers) if count else None
-
-
-def log_line(row: dict[str, Any], steps: int) -> str:
-    """One step as a line."""
-    validation = f" | validation {row['validation_loss']:.3f}" if "validation_loss" in row else ""
-    return (
-        f"step {row['step']:5d}/{steps} | loss {row['loss']:.3f} | lr {row['learning_rate']:.2e} | "
-        f"grad {row['gradient_norm']:.2f} | {row['tokens_per_second']:,.0f} tok/s{validation}"
-    )
-
-
-def say(rank: int, text: str) -> None:
-    """Prints on the first rank."""
-    if rank == 0:
-        print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,79 @@
 #!/usr/bin/env bash
-# Pre-train over RANKS processes of this node; torchrun is started only when there is something to train.
+#SBATCH --job-name=pretrain
+#SBATCH --nodes=1
+#SBATCH --gpus-per-node=4
+#SBATCH --ntasks-per-node=4
+#SBATCH --cpus-per-task=8
+#SBATCH --mem=0
+#SBATCH --time=2-00:00:00
+#SBATCH --signal=USR1@600
+#SBATCH --requeue
+#SBATCH --open-mode=append
 #
-#   bash runs/pretrain.sh RECIPE RANKS
+# Pre-train over the processes of this machine, or over all tasks of a Slurm job (one a GPU, one node or many).
+#
+#   bash runs/pretrain.sh RECIPE RANKS [key=value ...]
+#   sbatch --nodes=2 runs/pretrain.sh RECIPE auto [key=value ...]
+#
+# SIGTERM, SIGUSR1 (Slurm's warning, ten minutes ahead) or Ctrl-C: the step under way is finished and saved, exit status
+# 75, and Slurm queues the job again. Typed again, the same command continues. Processes start only when there is
+# something to train, and when one fails the others are ended. IMAGE=snakmodel.sif runs them in that container.
 set -euo pipefail
+cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"
+[ -d .venv/bin ] && export PATH="$PWD/.venv/bin:$PATH" # what `make` installed
+[ $# -ge 2 ] || { echo "usage: bash runs/pretrain.sh RECIPE RANKS [key=value ...]" >&2; exit 2; }
+recipe=$1 ranks=$2
+shift 2
+[ "$ranks" != auto ] || ranks=${SLURM_NTASKS:-$(nvidia-smi -L 2> /dev/null | wc -l)}
+python=(python)
+[ -z "${IMAGE:-}" ] || python=(apptainer exec --nv "$IMAGE" python)
 status=0
-WORLD_SIZE=$2 python pretrain/train.py --config "$1" --check || status=$?
+WORLD_SIZE=$ranks "${python[@]}" pretrain/train.py --config "$recipe" "$@" --check || status=$?
 case $status in
-    0) OMP_NUM_THREADS=1 torchrun --nproc-per-node "$2" pretrain/train.py --config "$1" ;;
-    3) ;; # finished, as --check has said
+    0) ;;
+    3) exit 0 ;; # finished, as --check has said
     *) exit "$status" ;;
 esac
+export WORLD_SIZE=$ranks OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} PYTORCH_ALLOC_CONF=expandable_segments:True
+
+if [ -n "${SLURM_NTASKS:-}" ]; then
+    MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+    export MASTER_ADDR MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
+    # --wait: when one task has failed, the others get two minutes to say what they know of it
+    srun --kill-on-bad-exit=0 --wait=120 bash -c 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID exec "$@"' rank \
+        "${python[@]}" pretrain/train.py --config "$recipe" "$@" || status=$?
+    if ((status == 75 || status == 70)) && ((${SLURM_RESTART_COUNT:-0} < ${MOST_RESTARTS:-50})); then
+        scontrol requeue "$SLURM_JOB_ID"
+    fi
+    exit "$status"
+fi
+
+export MASTER_ADDR=127.0.0.1
+MASTER_PORT=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+export MASTER_PORT
+processes=()
+for ((rank = 0; rank < ranks; rank++)); do
+    RANK=$rank LOCAL_RANK=$rank "${python[@]}" pretrain/train.py --config "$recipe" "$@" &
+    processes+=($!)
+done
+trap 'kill -TERM "${processes[@]}" 2> /dev/null || true' TERM USR1 INT HUP
+
+failed= # when the first of them did
+while ((${#processes[@]})); do
+    sleep 0.2 & wait $! || true # a trap interrupts `wait` at once, `sleep` it would await
+    alive=()
+    for process in "${processes[@]}"; do
+        if kill -0 "$process" 2> /dev/null; then
+            alive+=("$process")
+        else
+            ended=0
+            wait "$process" || ended=$?
+            ((ended == 0 || status != 0)) || { status=$ended failed=$SECONDS; }
+        fi
+    done
+    ((${#alive[@]})) || break
+    processes=("${alive[@]}")
+    # the others get a moment to come to the same end; then they wait for nobody
+    [ -z "$failed" ] || ((SECONDS - failed < ${GRACE_SECONDS:-20})) || kill -KILL "${processes[@]}" 2> /dev/null || true
+done
+exit "$status"

@@ -2,15 +2,23 @@
 #SBATCH --job-name=snakmodel-7b
 #SBATCH --nodes=1
 #SBATCH --gpus-per-node=4
-#SBATCH --cpus-per-task=32
-#SBATCH --mem=512G
-#SBATCH --time=14-00:00:00
+#SBATCH --ntasks-per-node=4
+#SBATCH --cpus-per-task=8
+#SBATCH --mem=0
+#SBATCH --time=7-00:00:00
+#SBATCH --signal=USR1@600
+#SBATCH --requeue
+#SBATCH --open-mode=append
 #
-# SnakModel-7B: Llama-2-7B continued on 13.6 B Danish words, 12,500 steps, tuned at 15 of them. One node, four GPUs.
+# SnakModel-7B: Llama-2-7B continued on 13.6 B Danish words, 12,500 steps, tuned at 15 of them.
 #
-#   bash runs/snakmodel-7b.sh        or        sbatch runs/snakmodel-7b.sh
+#   bash runs/snakmodel-7b.sh                          one machine, four GPUs (RANKS=8: eight)
+#   sbatch runs/snakmodel-7b.sh                        the same on a cluster
+#   sbatch --nodes=4 runs/snakmodel-7b.sh              pre-training over 16 GPUs of four nodes
+#   sbatch runs/snakmodel-7b.sh configs/munin-7b.yaml  another system's recipe
 #
-# Type it again after an interruption and it continues. Not run in full by us; runs/tiny.sh is the same in miniature.
+# Type it again after an interruption and it continues; on Slurm, pre-training saves when time runs out and queues itself
+# again. IMAGE=snakmodel.sif pre-trains in the Dockerfile's image. Not run in full by us; runs/tiny.sh is the same in miniature.
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"
 [ -d .venv/bin ] && export PATH="$PWD/.venv/bin:$PATH" # what `make` installed
@@ -30,16 +38,18 @@ python pretrain/corpus/make_shards.py --config "$RECIPE"
 python pretrain/corpus/ledger.py --config "$RECIPE"
 python pretrain/corpus/fertility.py --config "$RECIPE"
 
-# Continual pre-training: a series of checkpoints, each exported. Not there yet: preflight, DeepSpeed engine.
-bash runs/pretrain.sh "$RECIPE" "${RANKS:-4}"
+# Continual pre-training: planned, a series of checkpoints, each exported, the series audited
+python pretrain/preflight.py --config "$RECIPE"
+bash runs/pretrain.sh "$RECIPE" "${RANKS:-auto}"
 python pretrain/export.py --config "$RECIPE"
+python analyze/audit.py --config "$RECIPE"
 
 # Instruction tuning of chosen steps. Not there yet: packing, several GPUs, preference tuning, releases.
 python finetune/instructions.py --config "$RECIPE"
 python finetune/train.py --config "$RECIPE"
 python finetune/merge.py --config "$RECIPE"
 
-# Analysis of every step. Not there yet: leakage, forgetting, audit.
+# Analysis of every step. Not there yet: leakage, forgetting.
 python analyze/weights.py --config "$RECIPE"
 python analyze/embeddings.py --config "$RECIPE"
 python analyze/samples.py --config "$RECIPE"

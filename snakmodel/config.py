@@ -188,8 +188,8 @@ def run_script(main: Callable[[], None]) -> None:
         main()
         sys.stdout.flush()
     except BadInput as error:
-        # under torchrun every rank finds the same fault; one of them says so
-        if os.environ.get("RANK", "0") == "0":
+        # every rank of a machine finds the same fault; one of them says so
+        if os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -15,8 +15,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import httpx2
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, HfFileSystem
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RevisionNotFoundError
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, HfFileSystem, constants
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import disable_progress_bars
 
@@ -44,7 +52,8 @@ def one_line(repository: str) -> Iterator[None]:
             raise
         reason = " ".join(str(said).split()) or type(said).__name__
         cure = "; HF_TOKEN should hold a token that may do this" if status_of(said) in (401, 403) else ""
-        raise BadInput(f"{repository} on the Hub: {reason}{cure}") from error
+        known = refusal(repository.partition("@")[0], error)
+        raise BadInput(known or f"{repository} on the Hub: {reason}{cure}") from error
 
 
 def status_of(error: BaseException | None) -> int | None:
@@ -86,6 +95,28 @@ def read_published(repository: str) -> list[dict[str, Any]]:
     if not ours:
         raise BadInput(f"{repository} on the Hub: its series.json is none of ours")
     return list(rows)
+
+
+def refusal(id: str, error: Exception, kind: str = "model") -> str | None:
+    """Why the Hub's libraries could not load `id`, and what to do; None where the Hub has no part in it."""
+    page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{id}"
+    causes = list(causes_of(error))
+    absent = any(isinstance(cause, RepositoryNotFoundError) for cause in causes)  # of which GatedRepoError is a kind
+    if any(isinstance(cause, GatedRepoError) for cause in causes) or (not absent and "gated" in str(error)):
+        return f"{id} is gated: accept its conditions at {page}, and set HF_TOKEN to a token of yours"
+    if absent:
+        return f"{id} is not there, or private: look at {page}; a private one needs HF_TOKEN"
+    if any(isinstance(cause, LocalEntryNotFoundError) for cause in causes):
+        offline = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
+        return f"{id} is not in the cache {constants.HF_HUB_CACHE}, and {offline}: make prefetch fetches it"
+    return None
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception and those behind it; libraries bury the Hub's in their own."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def list_files(repository: str, revision: str) -> dict[str, tuple[int, str | None]]:

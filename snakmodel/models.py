@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from snakmodel.config import BadInput
+from snakmodel.hub import refusal
 from snakmodel.records import read_json, write_json
 from snakmodel.series import check_weights, split_revision
 
@@ -76,7 +77,7 @@ def load(cls: Any, location: str | Path, **options: Any) -> Any:
         return cls.from_pretrained(name, **options, **({"revision": revision} if revision else {}))
     except (OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BadInput(f"{location}: cannot be loaded ({reason})") from error
+        raise BadInput(refusal(str(location), error) or f"{location}: cannot be loaded ({reason})") from error
 
 
 def last_state(folder: Path) -> str | None:

@@ -120,10 +120,23 @@ class TokenStream:
         """The windows of these numbers, each with the next token for every position: [windows, length + 1], int64."""
         windows = []
         for number in numbers:
-            source = int(np.searchsorted(self.ends, number, side="right"))
-            start = (number - (int(self.ends[source - 1]) if source else 0)) * self.length
-            windows.append(self.shards[source].tokens[start : start + self.length + 1])
+            shard, start = self.find(number)
+            windows.append(shard.tokens[start : start + self.length + 1])
         return np.stack(windows).astype(np.int64)
+
+    def positions(self, number: int) -> np.ndarray:
+        """Where each token of a window stands in its document, or in the window if that began before: [length]."""
+        shard, start = self.find(number)
+        ends = np.array([start, start + self.length]) * shard.dtype.itemsize
+        inside = shard.offsets[slice(*np.searchsorted(shard.offsets, ends))] // shard.dtype.itemsize - start
+        begins = np.zeros(self.length, np.int64)
+        begins[inside] = inside
+        return np.arange(self.length) - np.maximum.accumulate(begins)
+
+    def find(self, number: int) -> tuple[ShardReader, int]:
+        """The shard that a window lies in, and the place of its first token there."""
+        source = int(np.searchsorted(self.ends, number, side="right"))
+        return self.shards[source], (number - (int(self.ends[source - 1]) if source else 0)) * self.length
 
 
 def open_shards(folder: Path, name: str, verify: bool = False) -> list[ShardReader]:

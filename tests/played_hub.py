@@ -34,7 +34,7 @@ class Answer(BaseHTTPRequestHandler):
         if files is None:
             return self.refuse(404, "RepoNotFound")
         if name in self.server.gated and not (is_api and rest[:1] in ([], ["revision"])):
-            return self.refuse(403, "GatedRepo")
+            return self.refuse(403 if "Authorization" in self.headers else 401, "GatedRepo")
         match rest:
             case [] | ["revision", _]:
                 info = {"id": name.partition("/")[2], "sha": self.server.commit(name), "private": False, "tags": []}

@@ -10,7 +10,7 @@ from hub import serving
 from safetensors.torch import load_file, save_file
 
 from analyze import audit
-from snakmodel.fingerprints import hash_folder
+from snakmodel.fingerprints import count_not_finite, hash_folder
 from snakmodel.records import read_json, write_json
 from snakmodel.series import read_series, write_series
 
@@ -161,6 +161,18 @@ def test_a_value_that_is_not_finite_is_found_in_every_precision(recipe, dtype, v
     assert found.pop((300, "finite")) == f"1 values are NaN or infinite, in 1 tensors ({NORM})"
     shapes = {(300, "shapes"): f"another shape or type than most steps: {NORM}"}
     assert found == ({} if dtype == torch.float32 else shapes)
+
+
+@pytest.mark.parametrize("name", ["float64", "float32", "float16", "bfloat16", "float8_e5m2", "float8_e4m3fn"])
+def test_exactly_the_values_that_are_not_finite_are_counted(name):
+    dtype = getattr(torch, name)
+    most, kind = torch.finfo(dtype).max, {"float8_e5m2": "F8_E5M2", "float8_e4m3fn": "F8_E4M3", "bfloat16": "BF16"}
+    values = torch.tensor([0.0, -0.0, 1.0, most, -most, torch.finfo(dtype).tiny], dtype=torch.float64).to(dtype)
+    bad = torch.tensor([float("nan"), -float("nan")]).to(dtype)
+    stored = kind.get(name, name.replace("float", "F"))
+    for tensor, count in ((values, 0), (bad, 2), (torch.cat([values.double(), bad.double()]).to(dtype), 2)):
+        assert count_not_finite(tensor.view(torch.uint8).numpy().tobytes(), stored) == count
+    assert count_not_finite(b"\xff" * 8, "I64") == 0
 
 
 def test_changed_cut_off_and_missing_files_are_found(recipe):

@@ -179,7 +179,7 @@ def test_every_source_of_the_catalogue_is_whole():
     catalogue = ROOT / "configs/sources.yaml"
     sources = {name: find_source(name, {}, str(catalogue), "here") for name in load_yaml(catalogue)}
     ten = load_yaml(ROOT / "configs/snakmodel-7b.yaml")["download"]["use"]
-    assert len(ten) == 10 and {*sources} == {*ten, "ncc", "hplt", "local"}
+    assert len(ten) == 10 and {*sources} == {*ten, "ncc", "hplt", "culturax_no", "hplt_no", "local"}
     for name in {*sources} - {"local"}:
         source = sources[name]
         assert source.licence and source.citation and source.page, name

@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from pretrain import export
+from pretrain.models import build_model
+from pretrain.recipe import Settings
 from snakmodel.config import BadInput
 from snakmodel.fingerprints import hash_folder, scan
-from snakmodel.models import load_model
 from snakmodel.records import read_json, write_json
 from snakmodel.series import parse_branch, read_series, resolve_branch
 
@@ -99,7 +100,8 @@ def test_an_export_has_the_live_models_logits_and_says_what_older_readers_ask_fo
 def test_a_hugging_face_model_comes_out_as_it_went_in(tmp_path, tokenizer):
     save_step(tmp_path / "theirs", 0, small_model(7), tokenizer, max_shard_size="9KB")
     recipe = start(tmp_path / "run", tokenizer, init_from=str(tmp_path / "theirs"))
-    save_checkpoint(tmp_path / "run/checkpoints", 20, load_model(tmp_path / "theirs", dtype=torch.float32))
+    settings = Settings(tokenizer=str(tmp_path / "theirs"), init_from=str(tmp_path / "theirs"), steps=1)
+    save_checkpoint(tmp_path / "run/checkpoints", 20, build_model(settings, settings.init_from))
     run_main(export, recipe)
     theirs, ours = (LlamaForCausalLM.from_pretrained(tmp_path / f) for f in ("theirs", "run/models/step-00020"))
     assert torch.equal(logits_of(ours), logits_of(theirs))

@@ -25,7 +25,7 @@ from pretrain.corpus.table import to_latex, to_markdown
 from runs.tiny_data import write
 from snakmodel.config import BadInput
 from snakmodel.documents import document_files, read_documents
-from snakmodel.records import read_json
+from snakmodel.records import read_json, write_jsonl
 
 SOURCES = {
     "danewsroom": {"licence": "ask_first | 100% & more", "redistribution": "no", "citation": "Varab (2020)"},
@@ -116,6 +116,23 @@ def test_the_card_is_what_the_hub_reads_and_leaves_out_what_must_not_be_passed_o
     changed.write_text((home / "recipe.yaml").read_text().replace("CC BY-SA 4.0", "CC0"))
     assert "ledger: done" in run_main(ledger, home / "recipe.yaml")
     assert "ledger: done" not in run_main(ledger, changed)  # a licence is in no step's record
+
+
+def test_the_card_names_every_part_of_a_source_whether_it_was_read_from_one_file_or_several(tmp_path):
+    texts = {"news/a": ["et", "to", "tre"], "news/b": ["fire", "fem", "seks"], "news_2": ["syv"]}
+    (tmp_path / "news").mkdir()
+    for name, some in texts.items():
+        write_jsonl(tmp_path / f"{name}.jsonl", [{"text": text} for text in some])
+    paths = {"news": "news", "news_2": "news_2.jsonl"}
+    own = {name: {"path": str(tmp_path / path), "reader": "jsonl"} for name, path in paths.items()}
+    recipe = write_recipe(tmp_path / "recipe.yaml", read_sources={"use": list(own), "own": own}, ledger={})
+    run_main(read_sources, recipe, "documents_per_part=2", "workers=1")
+    run_main(ledger, recipe)
+    raw, several = tmp_path / "run/corpus/raw", texts["news/a"] + texts["news/b"]
+    (raw / "README.md").write_text((tmp_path / "run/corpus/ledger/README.md").read_text())
+    for name, expected in (("news", several), ("news_2", ["syv"]), ("default", [*several, "syv"])):
+        found = load_dataset(str(raw), name, split="train", cache_dir=str(tmp_path / "cache"))
+        assert found["text"][:] == expected
 
 
 def test_inspect_shows_documents_of_the_reason_asked_for_and_no_others(home):

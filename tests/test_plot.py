@@ -42,7 +42,7 @@ def run(tmp_path, monkeypatch):
     for section, counts in PLANTED["counts"].items():
         finished(run, section, counts={"dawiki": counts})
     log = [{"step": t, "loss": 6 - t / 50, "learning_rate": 0.002, "tokens": 4096 * t} for t in range(1, 101)]
-    log[49]["validation_loss"], log[99]["validation_loss"] = 5.5, 3.875
+    log[49]["bits_per_byte"], log[99]["bits_per_byte"] = {"da": 5.5, "en": 2.25}, {"da": 3.875, "en": 2.5}
     write_jsonl(finished(run, "pretrain") / "log.jsonl", log)
     rows = [scored("pretrained", step, "held-out-da", 4 - step / 50) for step in STEPS]
     rows += [scored("pretrained", step, "held-out-en", 2 + step / 100) for step in STEPS]

@@ -145,6 +145,13 @@ def test_a_revision_that_holds_other_weights_is_set_right_and_a_card_is_left_alo
     }
 
 
+def test_a_new_revision_that_is_cut_off_is_empty_and_no_copy_of_main(recipe, hub):
+    push(recipe, "dry_run=false", "steps=20")
+    hub.faults["POST api/models/we/made/commit/step-00040"] = 403
+    assert push(recipe, "dry_run=false")[0] == 2
+    assert set(hub.files("we/made", "step-00040")) == {".gitattributes"}
+
+
 def test_a_step_that_is_no_longer_what_its_manifest_says_is_not_sent(recipe, hub):
     path = recipe.parent / "run/models/step-00040/model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"!")
@@ -162,8 +169,10 @@ def test_what_was_pushed_passes_an_audit_there(recipe, hub):
 
 FETCH = """
 from huggingface_hub import snapshot_download
+from snakmodel.models import load_model
 for step in (20, 40, 60):
     snapshot_download("we/made", revision=f"step-000{step}")
+    print(float(load_model(f"we/made@step-000{step}").lm_head.weight.sum()))
 """
 
 
@@ -175,7 +184,8 @@ def test_readers_take_a_series_from_the_hub_each_step_from_its_own_revision(reci
         "error: we/made@step-00020 is no folder and not in the Hub's cache; hf download we/made --revision step-00020\n"
     )
     assert script(*reading, "series=hub:we/made").stderr == line
-    succeed("-c", FETCH)
+    sums = [float(word) for word in succeed("-c", FETCH).split()]
+    assert sums == pytest.approx([small_model(step).lm_head.weight.sum().item() for step in (20, 40, 60)])
     succeed(*reading, "series=hub:we/made")
     there = texts_by_step(recipe)
     run_main(samples, recipe, "--overwrite")
@@ -198,4 +208,4 @@ def test_a_series_on_the_hub_that_is_not_whole_or_not_there_is_one_line(recipe, 
     done = script(READ, "--config", recipe, "series=hub:we/made")
     assert done.stderr == "error: we/made on the Hub: its series.json is none of ours\n"
     done = script(READ, "--config", recipe, "series=hub:we/nothing")
-    assert re.fullmatch("error: we/nothing on the Hub: .*404.*\n", done.stderr)
+    assert re.fullmatch("error: we/nothing is not there, or private: .*\n", done.stderr)

@@ -1,51 +1,48 @@
-"""Training: schedule, ranks, resuming, export, on the shared run of the miniature. pytest tests/test_train.py"""
+"""Training by the public scripts, on the shared run of the miniature: pytest tests/test_train.py"""
 
 import math
+import os
 import re
 import shutil
-from types import SimpleNamespace
+import signal
+import subprocess
+from pathlib import Path
 
-import numpy as np
+import psutil
 import pytest
 import torch
-from conftest import copy_run, kill_when, refused, succeed
+from conftest import ROOT, copy_run, kill_when, refused, script, succeed
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pretrain.models import assemble_model
-from pretrain.schedule import learning_rate, window_numbers
-from snakmodel.records import read_json, read_jsonl
+from snakmodel.records import read_json, read_jsonl, write_json
 from snakmodel.series import read_series
-from snakmodel.shards import TokenStream
 
-TRAIN = "pretrain/train.py"
-
-
-def test_the_learning_rate_warms_up_linearly_and_falls_by_a_half_cosine():
-    def rate(step):
-        return learning_rate(step, steps=12_500, warmup=1_250, peak=1.5e-5, minimum=5e-8)
-
-    assert rate(1) == pytest.approx(1.5e-5 / 1_250)
-    assert rate(625) == pytest.approx(0.75e-5) and rate(1_250) == pytest.approx(1.5e-5)
-    assert rate((1_250 + 12_500) // 2) == pytest.approx((1.5e-5 + 5e-8) / 2)
-    assert rate(12_500) == pytest.approx(5e-8)
+TRAIN, LAUNCH = "pretrain/train.py", "runs/pretrain.sh"
 
 
-def test_every_epoch_visits_every_window_once_in_an_order_of_its_own():
-    steps = [window_numbers(step, 4, 12, seed=1) for step in range(1, 7)]  # 24 windows: two epochs of 12
-    first, second = np.concatenate(steps[:3]), np.concatenate(steps[3:])
-    assert sorted(first) == sorted(second) == list(range(12))
-    assert list(first) != list(second)
-    assert list(window_numbers(4, 4, 12, seed=1)) == list(second[:4])  # by its number alone: nothing to fast-forward
+def launch(recipe, ranks, *words):
+    """The words of runs/pretrain.sh: the recipe comes without --config, the ranks next."""
+    flag, path, *rest = recipe
+    return (LAUNCH, path, ranks, *rest, *words)
 
 
-def test_windows_hold_every_token_with_the_next_one_and_none_reaches_over_two_sources():
-    sources = [SimpleNamespace(tokens=np.arange(*ends, dtype=np.uint16)) for ends in ((0, 10), (0, 3), (50, 58))]
-    stream = TokenStream(sources, 3)
-    assert len(stream) == 5  # the second source holds no window
-    assert stream.cut([0, 2, 3, 4]).tolist() == [[0, 1, 2, 3], [6, 7, 8, 9], [50, 51, 52, 53], [53, 54, 55, 56]]
+def trained(recipe, ranks, *words):
+    """What a finished training says."""
+    return succeed(*launch(recipe, ranks, *words), program="bash")
 
 
 def losses(run):
     return [row["loss"] for row in read_jsonl(run / "checkpoints/log.jsonl")]
+
+
+def weights(run, step=16):
+    return assemble_model(run / f"checkpoints/step-{step:05d}", run / "checkpoints/config").state_dict()
+
+
+def same_weights(one, other):
+    one, other = weights(one), weights(other)
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 def test_training_lowers_the_loss_and_a_continued_run_goes_on_from_what_its_parent_knows(tiny_run):
@@ -64,22 +61,185 @@ def test_a_continued_series_begins_with_a_reference_to_its_parent(tiny_run):
     assert not (tiny_run.parent / "run/models/step-00000").exists()
 
 
-def test_one_rank_learns_what_two_ranks_learn(tiny_run, tmp_path):
-    succeed(TRAIN, *copy_run(tiny_run, tmp_path, "shards"), "micro_batch=8")
-    assert losses(tmp_path / "run") == pytest.approx(losses(tiny_run.parent / "run"), rel=1e-5)
+def test_held_out_text_of_every_language_is_told_as_the_scorer_would(tiny_run):
+    run = tiny_run.parent / "run"
+    told = [row["bits_per_byte"] for row in read_jsonl(run / "checkpoints/log.jsonl") if "bits_per_byte" in row]
+    assert len(told) == 1 and set(told[0]) == {"da", "en"}
+    rows = read_json(run / "scores/scores.json")["rows"]
+    scored = {row["language"]: row for row in rows if row["metric"] == "bits_per_byte" and row["step"] == 16}
+    for language, value in told[0].items():  # other documents, the same definition
+        assert value == pytest.approx(scored[language]["value"], rel=0.2)
 
 
-def test_a_run_killed_in_the_middle_of_a_save_resumes_bit_for_bit(tiny_run, tmp_path):
-    command = ["-m", "torch.distributed.run", "--nproc-per-node", 2, TRAIN, *copy_run(tiny_run, tmp_path, "shards")]
-    whole, killed = tiny_run.parent / "run", tmp_path / "run"
-    kill_when(lambda: list(killed.glob("checkpoints/step-0000[68].tmp")), *command)
-    said = succeed(*command)
-    assert re.search("from step [468] of 16", said) and "FSDP2 over 2 rank(s) on cpu" in said and "DTensor" in said
-    assert losses(killed) == losses(whole)
-    states = [assemble_model(run / "checkpoints/step-00016", run / "checkpoints/config") for run in (killed, whole)]
-    found, expected = (model.state_dict() for model in states)
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in found.items())
+def test_one_rank_learns_what_two_ranks_learn_in_one_group_or_two(tiny_run, tmp_path):
+    recipe, whole = copy_run(tiny_run, tmp_path, "shards"), tiny_run.parent / "run"
+    words = ("micro_batch=8", "asynchronous_saving=false", "profile_step=3", "peak_tflops=1", "loss_chunk=100")
+    words += ("activation_checkpointing=selective", "tensorboard=true")
+    assert "synchronous saving" in trained(recipe, 1, *words)
+    assert losses(tmp_path / "run") == pytest.approx(losses(whole), rel=1e-5)
+    record = read_json(tmp_path / "run/checkpoints/run.json")
+    assert record["step_seconds"]["p50"] <= record["step_seconds"]["p99"] and record["skipped_steps"] == 0
+    row = read_jsonl(tmp_path / "run/checkpoints/log.jsonl")[-1]
+    parameters = sum(tensor.numel() for tensor in weights(whole).values())
+    operations = 6 * parameters + 12 * 2 * 32 * 64  # two layers, 32 wide, 64 tokens
+    assert row["mfu"] == pytest.approx(operations * row["tokens_per_second"] / 1e12)
+    board = EventAccumulator(str(tmp_path / "run/checkpoints/tensorboard")).Reload()
+    assert [event.value for event in board.Scalars("loss")] == pytest.approx(losses(whole), rel=1e-5)
+    assert [event.step for event in board.Scalars("bits_per_byte/en")] == [16]
+    assert "aten::mm" in (tmp_path / "run/checkpoints/trace.json").read_text()
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    assert "(2 copies x 1 sharding)" in trained(recipe, 2, "shard_ranks=1", "cross_entropy=whole")
+    assert losses(tmp_path / "run") == pytest.approx(losses(whole), rel=1e-5)
+
+
+@pytest.mark.parametrize("moment", ["step-00006.tmp/model", "step-00008.tmp/optimizer", "step-00010"])
+def test_a_run_killed_at_any_moment_resumes_bit_for_bit(tiny_run, tmp_path, moment):
+    recipe, whole, killed = copy_run(tiny_run, tmp_path, "shards"), tiny_run.parent / "run", tmp_path / "run"
+    kill_when((killed / "checkpoints" / moment).exists, *launch(recipe, 2), program="bash")
+    assert not (killed / "checkpoints/run.json").exists()
+    said = trained(recipe, 2)
+    assert re.search(r"from step [2-9]|from step 1\d", said) and "FSDP2 over 2 rank(s) on cpu" in said
+    assert losses(killed) == losses(whole) and same_weights(killed, whole)
     assert not list(killed.glob("checkpoints/*.tmp"))
+
+
+def test_a_signal_loses_no_step_and_the_run_may_go_on_with_more_or_fewer_ranks(tiny_run, tmp_path):
+    recipe, whole, stopped = copy_run(tiny_run, tmp_path, "shards"), tiny_run.parent / "run", tmp_path / "run"
+    words = ("log_every=1", "save_every=100", "micro_batch=1")  # small ones make long steps
+    first = ["bash", *map(str, launch(recipe, 2, *words))]
+    process = subprocess.Popen(first, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("step     2/16"):
+            process.send_signal(signal.SIGUSR1)
+            break
+    rest, faults = process.communicate(timeout=60)
+    assert process.returncode == 75 and faults == "", faults
+    step = int(re.search(r"stopped by SIG\w+ after step (\d+), which is saved", rest)[1])
+    assert (stopped / f"checkpoints/step-{step:05d}/optimizer").is_dir() and 2 <= step < 16
+    assert f"from step {step} of 16" in (said := trained(recipe, 1, *words)) and "1 rank(s)" in said
+    assert losses(stopped) == pytest.approx(losses(whole), rel=1e-4)
+    steps = sorted(path.name for path in stopped.glob("checkpoints/step-*"))
+    assert steps == [f"step-{step:05d}", "step-00016"]
+    succeed("pretrain/export.py", *recipe)
+    assert [checkpoint.step for checkpoint in read_series(stopped / "models")] == [0, 16]  # no step of the signal's
+
+
+def test_a_rank_that_hangs_ends_the_job_with_a_message(tiny_run, tmp_path):
+    recipe = copy_run(tiny_run, tmp_path, "shards")
+    words = map(str, launch(recipe, 2, "steps=100000", "hang_minutes=0.05", "log_every=1"))
+    options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(["bash", *words], **options, env={**os.environ, "GRACE_SECONDS": "1"})
+    for line in process.stdout:
+        if line.startswith("step     3/"):
+            break
+    ranks = [p for p in psutil.Process(process.pid).children() if TRAIN in p.cmdline()]
+    stuck = next(p for p in ranks if p.environ()["RANK"] == "1")
+    stuck.suspend()
+    _, faults = process.communicate(timeout=60)
+    assert process.returncode == 70, faults
+    assert re.search(r"error: rank 0: no step has finished for 0.05 minutes .*; behind the others: rank 1", faults)
+    assert not stuck.is_running()
+
+
+def test_an_asynchronous_save_is_what_a_synchronous_one_is(tiny_run, tmp_path):
+    """The weights go on changing while a save is written; what it holds are those of its step."""
+    recipe, whole = copy_run(tiny_run, tmp_path, "shards"), tiny_run.parent / "run"
+    trained(recipe, 2, "asynchronous_saving=false")
+    for path in sorted(whole.glob("checkpoints/step-*/*/*.distcp")):
+        there = tmp_path / "run" / path.relative_to(whole)
+        assert path.read_bytes() == there.read_bytes(), path
+
+
+SPOILT_STEP = """
+import torch
+from conftest import small_model
+from pretrain.engine_fsdp import FsdpEngine
+from pretrain.guard import Guard
+from pretrain.loader import Batch
+from pretrain.ranks import Ranks
+from pretrain.recipe import Settings
+
+device = Ranks(hang_minutes=1).device
+engine = FsdpEngine(small_model(0), device, Settings(tokenizer="t", init_from="m", steps=9, micro_batch=2))
+guard = Guard(None, [], device)
+tokens = torch.randint(3, 96, (4, 9))
+batch = Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), None)
+
+def state():
+    moments = [value.full_tensor() for s in engine.optimizer.state.values() for k, value in s.items() if k != "step"]
+    return [p.full_tensor().clone() for p in engine.model.parameters()] + [m.clone() for m in moments]
+
+engine.step(batch, 1e-2, guard)
+before = state()
+spoil = engine.objective.register_forward_hook(lambda module, inputs, loss: loss * float("nan"))
+loss, norm, skipped = engine.step(batch, 1e-2, guard)
+spoil.remove()
+assert skipped == 1 and loss.isnan(), (loss, norm, skipped)
+assert all(torch.equal(one, other) for one, other in zip(before, state(), strict=True))
+loss, norm, skipped = engine.step(batch, 1e-2, guard)
+assert skipped == 0 and loss.isfinite()
+assert not all(torch.equal(one, other) for one, other in zip(before, state(), strict=True))
+"""
+
+
+def test_a_step_whose_loss_is_not_finite_leaves_weights_and_moments_as_they_were():
+    succeed("-c", SPOILT_STEP, env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/tests"})
+
+
+def test_a_run_that_only_skips_stops_and_says_why(tiny_run, tmp_path):
+    recipe = copy_run(tiny_run, tmp_path, "shards")
+    done = script(TRAIN, *recipe, "micro_batch=8", "learning_rate=1e30", "warmup_steps=0", "max_skipped=4")
+    assert re.fullmatch(
+        r"error: step \d+: the last 4 steps were skipped \(loss \S+, gradient nan\); "
+        r"lower learning_rate 1e\+30, or look at the data of step \d+\n", done.stderr,
+    ), done.stderr  # fmt: skip
+    assert done.returncode == 2 and "gradient nan" in done.stdout
+
+
+def test_a_checkpoint_of_another_run_is_refused_by_what_differs(tiny_run, tmp_path):
+    recipe = copy_run(tiny_run, tmp_path, "shards", "checkpoints")
+    folder = tmp_path / "run/checkpoints"
+    (folder / "run.json").unlink()
+    record = read_json(folder / "step-00016/run.json")
+    record["settings"]["seed"] = 1
+    write_json(folder / "step-00016/run.json", record)
+    assert "step-00016 was made with seed 1, now 8446; it is another run's" in refused(TRAIN, *recipe)
+    assert "was made with learning_rate 0.002, now 0.5; add --overwrite" in refused(TRAIN, *recipe, "learning_rate=0.5")
+
+
+def test_a_full_disk_stops_a_run_before_a_save_and_nothing_is_lost(tiny_run, tmp_path):
+    recipe = copy_run(tiny_run, tmp_path, "shards")
+    code = (
+        "import sys, collections, shutil; from pretrain import train; from snakmodel.config import run_script\n"
+        "usage = collections.namedtuple('usage', 'total used free')\n"
+        "from pathlib import Path\n"
+        "shutil.disk_usage = lambda path: usage(0, 0, 1000 if (Path(path) / 'step-00004').is_dir() else 1 << 40)\n"
+        "run_script(train.main)\n"
+    )
+    done = script("-c", code, *recipe, "micro_batch=8")
+    assert done.returncode == 2 and re.search(
+        r"^error: .*checkpoints: step 6 needs .* GB, 0.0 GB are free; make room, .* resumes from step 4\n", done.stderr
+    ), done.stderr
+    assert "from step 4 of 16" in succeed(TRAIN, *recipe, "micro_batch=8")
+
+
+def test_a_branch_goes_on_from_a_step_with_its_optimiser_and_the_series_says_so(tiny_run, tmp_path):
+    recipe, parent = copy_run(tiny_run, tmp_path, "shards"), tiny_run.parent / "run"
+    words = ("init_from=null", "schedule=constant", "warmup_steps=0", "micro_batch=8", "steps=2", "validate_every=0")
+    succeed(TRAIN, *recipe, *words, f"branch_from={parent}@14")
+    begun = losses(tmp_path / "run")[0]
+    assert begun < losses(parent)[0] - 0.2  # it knows what step 14 knew
+    succeed("pretrain/export.py", *recipe)
+    series = read_json(tmp_path / "run/models/series.json")
+    assert series["branch"]["step"] == 14 and Path(series["branch"]["run"]).name == "run"
+    assert read_series(tmp_path / "run/models")[0].location == str(parent / "models/step-00014")
+    line = refused(TRAIN, *recipe, *words, f"branch_from={parent}@13", "--overwrite")
+    assert "no checkpoint of step 13; the series has 0, 2, 4" in line
+
+
+def test_a_batch_that_does_not_divide_names_both_numbers_and_one_that_does(tiny_run, tmp_path):
+    line = refused(TRAIN, *copy_run(tiny_run, tmp_path, "shards"), "micro_batch=3")
+    assert "global_batch 8 is no multiple of micro_batch 3 x 1 ranks; try micro_batch=2" in line
 
 
 def test_an_exported_step_has_the_trained_models_logits_and_a_wrong_one_is_refused(tiny_run, tmp_path):
@@ -90,8 +250,3 @@ def test_an_exported_step_has_the_trained_models_logits_and_a_wrong_one_is_refus
     shutil.copytree(steps / "step-00002/model", steps / "step-00008/model", dirs_exist_ok=True)
     assert "step-00008: logits differ from the trained model's by" in refused("pretrain/export.py", *words)
     assert not (models / "step-00008/run.json").exists() and not (models / "series.json").exists()
-
-
-def test_a_batch_that_does_not_divide_names_both_numbers_and_one_that_does(tiny_run, tmp_path):
-    line = refused(TRAIN, *copy_run(tiny_run, tmp_path, "shards"), "micro_batch=3")
-    assert "global_batch 8 is no multiple of micro_batch 3 x 1 ranks; try micro_batch=2" in line

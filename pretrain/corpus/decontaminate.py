@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pretrain.corpus.sieve import Judged, folder_before, sift, source_of, tally, unfinished
+from pretrain.corpus.sieve import Judged, folder_before, measures_of, sift, source_of, tally, unfinished
 from pretrain.corpus.workers import Workers, run_tasks
 from snakmodel.config import knob, read_command, run_script
-from snakmodel.documents import COLUMNS, DocumentWriter, document_files, read_documents
+from snakmodel.documents import DocumentWriter, document_files, read_documents
 from snakmodel.ngrams import Index, build_index, load_index
 from snakmodel.records import begin, read_json, write_json
 from snakmodel.testsets import Search, find_items, find_testsets, read_testsets, summarise, testset_inputs
@@ -75,7 +74,7 @@ def read_items(folder: Path) -> tuple[list[dict[str, Any]], Index]:
 def search_part(settings: Settings, files: list[Path], folder: Path, number: int) -> None:
     """Searches one part of the corpus."""
     items, index = read_items(folder)
-    measures = {field.name: field.type for field in list(pq.read_schema(files[number]))[len(COLUMNS) :]}
+    measures = measures_of(files[number])
     if settings.mode == "mark":
         measures |= MARKS
     judged = judge(files[number], items, index, settings, folder / "found" / f"{files[number].stem}.json")

@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pretrain.corpus.minhash import MULTIPLIERS, band_keys, link_alike, sign
-from pretrain.corpus.sieve import Judged, folder_before, sift, tally, unfinished
+from pretrain.corpus.sieve import Judged, folder_before, measures_of, sift, tally, unfinished
 from pretrain.corpus.workers import Workers, run_tasks
 from snakmodel.config import BadInput, knob, read_command, run_script
-from snakmodel.documents import COLUMNS, batches, document_files, read_documents
+from snakmodel.documents import batches, document_files, read_documents
 from snakmodel.records import begin, remove_folder, temporary_path, write_beside
 
 EXACT, NEAR = "exact duplicate", "near duplicate"
@@ -126,26 +126,9 @@ def link_piece(
     pieces = len(links) // (s.bands + 1)
     band, piece = divmod(number, pieces)
     low, high = (bound * 2**64 // pieces for bound in (piece, piece + 1))
-    name, place = ("band", band - 1) if band else ("text", 0)
-    keys, positions = [], []
-    for path, end in zip(files, ends, strict=True):
-        part = folder / "signatures" / path.stem
-        keys_N = np.load(part / f"{name}_keys.npy", mmap_mode="r")[place]
-        rows_N = np.load(part / f"{name}_rows.npy", mmap_mode="r")[place]
-        first = np.searchsorted(keys_N, np.uint64(low))
-        last = np.searchsorted(keys_N, np.uint64(high)) if high < 2**64 else len(keys_N)
-        keys.append(np.array(keys_N[first:last]))
-        count = len(np.load(part / "texts.npy", mmap_mode="r"))
-        positions.append(rows_N[first:last].astype(np.int64) + (end - count))
-    keys_N, positions_N = np.concatenate(keys), np.concatenate(positions)
-    order = np.argsort(keys_N, kind="stable")  # the parts follow each other, so positions rise within a key
-    keys_N, positions_N = keys_N[order], positions_N[order]
-    shared_N = np.zeros(len(keys_N), dtype=bool)  # whose key another has, too
-    shared_N[1:] = keys_N[1:] == keys_N[:-1]
-    shared_N[:-1] |= shared_N[1:]
-    keys_N, positions_N = keys_N[shared_N], positions_N[shared_N]
-    values = ("signatures", s.permutations, s.threshold) if band else ("texts", 4, 1.0)
-    most = max(1, (s.memory_mib << 20) // (2 * 16 * values[1]))  # rows of values, and three copies of them, at a time
+    keys_N, positions_N = read_keys(files, folder, ends, band, low, high)
+    name, width, threshold = ("signatures", s.permutations, s.threshold) if band else ("texts", 4, 1.0)
+    most = max(1, (s.memory_mib << 20) // (2 * 16 * width))  # rows of values, and three copies of them, at a time
     begins = np.flatnonzero(np.append(True, keys_N[1:] != keys_N[:-1]))
     pairs = [np.empty((0, 2), dtype=np.int64)]
     start = 0
@@ -153,11 +136,36 @@ def link_piece(
         later = begins[begins > start + most]
         end = int(later[0]) if len(later) else len(keys_N)  # whole groups
         some = slice(start, end)
-        values_NV = read_rows(files, folder, ends, positions_N[some], values[0])
-        pairs.append(link_alike(keys_N[some], positions_N[some], values_NV, values[2]))
+        values_NV = read_rows(files, folder, ends, positions_N[some], name)
+        pairs.append(link_alike(keys_N[some], positions_N[some], values_NV, threshold))
         start = end
     with write_beside(links[number]) as temporary, temporary.open("wb") as file:
         np.save(file, np.concatenate(pairs))
+
+
+def read_keys(
+    files: list[Path], folder: Path, ends: NDArray[np.int64], band: int, low: int, high: int
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The keys of a band from `low` to below `high` that several documents have, rising, and the documents' positions,
+    rising within a key.
+    """
+    name, place = ("band", band - 1) if band else ("text", 0)
+    keys, positions = [], []
+    for path, (start, _) in zip(files, spans(ends), strict=True):
+        part = folder / "signatures" / path.stem
+        keys_N = np.load(part / f"{name}_keys.npy", mmap_mode="r")[place]
+        rows_N = np.load(part / f"{name}_rows.npy", mmap_mode="r")[place]
+        first = np.searchsorted(keys_N, np.uint64(low))
+        last = np.searchsorted(keys_N, np.uint64(high)) if high < 2**64 else len(keys_N)
+        keys.append(np.array(keys_N[first:last]))
+        positions.append(rows_N[first:last].astype(np.int64) + start)
+    keys_N, positions_N = np.concatenate(keys), np.concatenate(positions)
+    order = np.argsort(keys_N, kind="stable")  # the parts follow each other, so positions rise within a key
+    keys_N, positions_N = keys_N[order], positions_N[order]
+    shared_N = np.zeros(len(keys_N), dtype=bool)  # whose key another has, too
+    shared_N[1:] = keys_N[1:] == keys_N[:-1]
+    shared_N[:-1] |= shared_N[1:]
+    return keys_N[shared_N], positions_N[shared_N]
 
 
 def read_rows(
@@ -182,12 +190,13 @@ def write_clusters(
 ) -> None:
     """Joins what is linked, directly or by way of others, and writes the duplicates of every part."""
     heads = np.arange(ends[-1], dtype=np.uint32 if ends[-1] < 2**32 else np.uint64)  # of every document an earlier one
-    copies = [np.empty(0, dtype=np.int64)]  # their text stands earlier
-    for path in [*equal, *alike]:
+    copies = []  # their text stands earlier
+    for path in equal:
         pairs = np.load(path)
-        join(heads, pairs[:, 0], pairs[:, 1])
-        if path in equal:
-            copies.append(pairs[:, 1])
+        join(heads, pairs)
+        copies.append(pairs[:, 1])
+    for path in alike:
+        join(heads, np.load(path))
     exact = np.sort(np.concatenate(copies))
     gone = [np.flatnonzero(heads[start:end] != np.arange(start, end)) + start for start, end in spans(ends)]
     stays = [head_of(heads, positions) for positions in gone]
@@ -196,15 +205,16 @@ def write_clusters(
     temporary = folder / "clusters.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    for path, (start, _), positions, stay in zip(files, spans(ends), gone, stays, strict=True):
-        reasons = np.where(np.isin(positions, exact), EXACT, NEAR)
+    for path, (start, end), positions, stay in zip(files, spans(ends), gone, stays, strict=True):
+        reasons = np.where(np.isin(positions, within(exact, start, end)), EXACT, NEAR)
         columns = {"reason": pa.array(reasons, pa.string()), "duplicate_of": ids.take(np.searchsorted(kept, stay))}
         pq.write_table(pa.table({"row": positions - start, **columns}), temporary / path.name)
     temporary.rename(folder / "clusters")
 
 
-def join(heads: NDArray[Any], one: NDArray[np.int64], other: NDArray[np.int64]) -> None:
+def join(heads: NDArray[Any], pairs: NDArray[np.int64]) -> None:
     """Makes linked documents of one cluster, whose head is its first document (union-find, many links at a time)."""
+    one, other = pairs.T
     while len(one):
         one, other = head_of(heads, one), head_of(heads, other)
         apart = one != other
@@ -226,11 +236,16 @@ def spans(ends: NDArray[np.int64]) -> list[tuple[int, int]]:
     return list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
 
 
+def within(positions: NDArray[np.int64], start: int, end: int) -> NDArray[np.int64]:
+    """Of rising positions those from `start` to below `end`."""
+    return positions[slice(*np.searchsorted(positions, [start, end]))]
+
+
 def read_ids(files: list[Path], ends: NDArray[np.int64], positions: NDArray[np.int64]) -> pa.ChunkedArray:
     """The ids of the documents at these positions, which must rise."""
     ids = [pa.chunked_array([], pa.string())]
-    for path, start, end in zip(files, [0, *ends[:-1]], ends, strict=True):
-        mine = positions[slice(*np.searchsorted(positions, [start, end]))]
+    for path, (start, end) in zip(files, spans(ends), strict=True):
+        mine = within(positions, start, end)
         if len(mine):
             ids.append(pq.read_table(path, columns=["id"])["id"].take(mine - start))
     return pa.chunked_array([chunk for array in ids for chunk in array.chunks], pa.string())
@@ -238,8 +253,8 @@ def read_ids(files: list[Path], ends: NDArray[np.int64], positions: NDArray[np.i
 
 def sift_part(files: list[Path], folder: Path, number: int) -> None:
     """Writes one part without its duplicates, which go to the rejects."""
-    measures = {field.name: field.type for field in list(pq.read_schema(files[number]))[len(COLUMNS) :]}
-    sift(folder / files[number].name, judge(files[number], folder), measures, {"duplicate_of": pa.string()})
+    path = files[number]
+    sift(folder / path.name, judge(path, folder), measures_of(path), {"duplicate_of": pa.string()})
 
 
 def judge(path: Path, folder: Path) -> Judged:

@@ -250,17 +250,11 @@ def pin(hub: HubSet, source: Source) -> dict[str, Any]:
         row: dict[str, Any] = next(iter(rows), {})
     except (OSError, ValueError, httpx2.HTTPError) as error:  # gated, unknown, offline; no such configuration or split
         reason = " ".join(str(error).split())
-        raise BadInput(f"{hub.id}: {type(error).__name__}: {reason}; {how_to_ask(source)}") from None
+        cure = source.request or "is the id right, and HF_TOKEN set where it is gated?"
+        raise BadInput(f"{hub.id}: {type(error).__name__}: {reason}; {cure}") from None
     if source.text_column not in row:
         raise BadInput(f"{hub.id}: its rows hold no {source.text_column!r}; {nearest(source.text_column, tuple(row))}")
     return asdict(hub) | {"revision": revision}
-
-
-def how_to_ask(source: Source) -> str:
-    """The page and what to do there."""
-    return (
-        ": ".join(filter(None, [source.page, source.access])) or "is the id right, and HF_TOKEN set where it is gated?"
-    )
 
 
 if __name__ == "__main__":

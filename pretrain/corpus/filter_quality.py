@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from pretrain.corpus.heuristics import Heuristics, broken_rule, measure_text, rules_of
 from pretrain.corpus.personal_data import KINDS, Forms, Replacer, read_forms
 from pretrain.corpus.quality_model import SCORES, load_scorer
-from pretrain.corpus.sieve import Columns, Judged, folder_before, sift, source_of, tally, unfinished
+from pretrain.corpus.sieve import Judged, folder_before, measures_of, sift, source_of, tally, unfinished
 from pretrain.corpus.workers import Workers, run_tasks
 from snakmodel.config import BadInput, knob, load_yaml, read_command, run_script
-from snakmodel.documents import COLUMNS, batches, document_files, read_documents
+from snakmodel.documents import batches, document_files, read_documents
 from snakmodel.records import begin
 from snakmodel.settings import nearest
 
@@ -83,7 +83,7 @@ def with_language_data(s: Settings) -> Settings:
 def filter_part(settings: Settings, files: list[Path], folder: Path, number: int) -> None:
     """Filters one part of the corpus."""
     path = files[number]
-    measures: Columns = {field.name: field.type for field in list(pq.read_schema(path))[len(COLUMNS) :]}
+    measures = measures_of(path)
     if settings.heuristics:
         measures |= {measure: pa.float32() for _, measure, _ in rules_of(settings)}
     if settings.personal_data:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pretrain.corpus.sieve import counts_path, source_of
+from pretrain.corpus.sieve import counts_path, is_finished, part_pattern, source_of
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.documents import COLUMNS, document_files
 from snakmodel.paths import STAGES
@@ -47,7 +47,7 @@ def main() -> None:
     if settings.step not in folders:
         there = nearest(settings.step, tuple(folders)) if folders else f"{run.root} holds no documents yet"
         raise BadInput(f"inspect.step: no documents of {settings.step!r}; {there}")
-    parts = [path for path in document_files(folders[settings.step]) if counts_path(path).is_file()]
+    parts = [path for path in document_files(folders[settings.step]) if is_finished(path)]
     sources = tuple(dict.fromkeys(map(source_of, parts)))
     if settings.source not in (None, *sources):
         raise BadInput(f"inspect.source: no source {settings.source!r}; {nearest(str(settings.source), sources)}")
@@ -131,8 +131,7 @@ def shorten(text: str, characters: int) -> str:
 
 def find_text(folder: Path, document_id: str) -> str:
     """The text of the document of this id, among those that a step kept."""
-    stem = document_id.rpartition(":")[0]
-    files = [path for path in document_files(folder) if path.stem.rpartition("-")[0] == stem]
+    files = sorted(folder.glob(part_pattern(document_id.rpartition(":")[0])))
     found = pq.read_table(files, columns=["text"], filters=[("id", "==", document_id)])["text"]
     return found[0].as_py() if len(found) else "(not among the documents that this step kept)"
 

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from pretrain.corpus import read_sources
+from pretrain.corpus.sieve import source_patterns
 from pretrain.corpus.sources import Source, find_source
 from pretrain.corpus.table import Row, escape_markdown, thousands, to_latex, to_markdown
 from snakmodel.config import BadInput, Command, knob, read_command, read_recipe, run_script
@@ -29,7 +30,6 @@ COLUMNS = {  # what the table calls the documents that are left after a step
     "deduplicate": "Unique",
 }
 NUMBERS = ("seen", "documents", "words", "bytes", "tokens")
-DIGIT = "[0-9]"
 
 Counts = dict[str, dict[str, Any]]  # source -> seen, kept, dropped, words, bytes, and tokens where they were counted
 
@@ -112,10 +112,9 @@ def total(entries: list[dict[str, Any]]) -> dict[str, Any]:
     for key in NUMBERS:
         values = [mine[key] for mine in entries]
         sums[key] = None if None in values else sum(values)
-    sums["dropped"] = {}
+    sums["dropped"] = Counter[str]()
     for mine in entries:
-        for reason, number in mine["dropped"].items():
-            sums["dropped"][reason] = sums["dropped"].get(reason, 0) + number
+        sums["dropped"].update(mine["dropped"])
     return sums
 
 
@@ -182,7 +181,9 @@ def front_matter(
 
     https://huggingface.co/docs/hub/datasets-cards
     """
-    files = {s: part_patterns(s, parts) for s, source in sources.items() if source.redistribution != "no"}
+    shared = [source for source, facts in sources.items() if facts.redistribution != "no"]
+    # the Hub refuses a pattern that matches nothing
+    files = {source: [p for p in source_patterns(source) if any(parts.glob(p))] for source in shared}
     configs = {"default": [pattern for patterns in files.values() for pattern in patterns], **files}
     return {
         "pretty_name": name,
@@ -199,12 +200,6 @@ def front_matter(
 def language(records: dict[str, Any]) -> str | None:
     """The language that was kept, or None."""
     return records["filter_language"]["settings"]["language"] if "filter_language" in records else None
-
-
-def part_patterns(source: str, parts: Path) -> list[str]:
-    """What matches the parts of a source in a folder, whether it was read from one file or several, and no others."""
-    patterns = [f"{source}-{5 * DIGIT}.parquet", f"{source}.{4 * DIGIT}-{5 * DIGIT}.parquet"]
-    return [pattern for pattern in patterns if any(parts.glob(pattern))]  # the Hub refuses one that matches nothing
 
 
 def size_category(documents: int) -> str:

@@ -8,13 +8,12 @@ Every document becomes BOS + its tokens + EOS, whatever the tokenizer adds by it
 import os
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pretrain.corpus.sieve import source_of
+from pretrain.corpus.sieve import source_of, text_fraction
 from pretrain.corpus.workers import Workers, run_tasks
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.documents import DocumentWriter, batches, document_files, read_documents
@@ -140,11 +139,6 @@ def join(prefix: Path, parts: list[Path], facts: dict[str, Any]) -> None:
                 first = int(reader.offsets[start]) // reader.dtype.itemsize
                 shard.write_all(reader.tokens[first : first + int(lengths.sum(dtype=np.int64))], lengths.tolist())
         shard.finish(**facts)
-
-
-def text_fraction(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone, not on what else is in the corpus."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") / 2**64
 
 
 if __name__ == "__main__":

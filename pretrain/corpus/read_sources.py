@@ -6,14 +6,13 @@ python pretrain/corpus/read_sources.py --config configs/tiny.yaml
 from collections import deque
 from dataclasses import dataclass, replace
 from functools import partial
-from glob import escape
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import NamedTuple
 
 from pretrain.corpus.archives import Limits
 from pretrain.corpus.readers import DAMAGE, NOT_TEXT, read_units
-from pretrain.corpus.sieve import Judged, counts_path, sift, tally
+from pretrain.corpus.sieve import Judged, counts_path, is_finished, part_name, part_pattern, sift, stems_of, tally
 from pretrain.corpus.sources import Source, find_source, raw_files
 from pretrain.corpus.workers import RefusedInput, Workers, run_tasks
 from snakmodel.config import BadInput, knob, read_command, run_script
@@ -76,15 +75,14 @@ def main() -> None:
 
 
 def files_of(name: str, source: Source) -> list[RawPart]:
-    """A source's files; where they are several, their documents are numbered by file: hplt.000000, hplt.000001, ..."""
+    """A source's files, in the order of their names."""
     paths = raw_files(source)
-    names = [f"{name}.{number:06d}" for number in range(len(paths))] if len(paths) > 1 else [name]
-    return [RawPart(name, stem, path, source) for stem, path in zip(names, paths, strict=True)]
+    return [RawPart(name, stem, path, source) for stem, path in zip(stems_of(name, len(paths)), paths, strict=True)]
 
 
 def parts_of(folder: Path, file: RawPart) -> list[Path]:
     """What has been read of a raw file."""
-    return sorted(folder.glob(f"{escape(file.stem)}-?????.parquet"))
+    return sorted(folder.glob(part_pattern(file.stem)))
 
 
 def mark_of(folder: Path, file: RawPart) -> Path:
@@ -118,9 +116,9 @@ def read_parts(files: list[RawPart], settings: Settings, folder: Path, number: i
                 if part == 0:
                     raise BadInput(f"{file.path}: empty; is it {file.name}'s file?")
                 return
-            path = folder / f"{file.stem}-{part:05d}.parquet"
+            path = folder / part_name(file.stem, part)
             rest = islice(units, settings.documents_per_part - 1)
-            if counts_path(path).is_file() and path.is_file():
+            if is_finished(path):
                 deque(rest, maxlen=0)
             else:
                 sift(path, chain([first], rest), {}, {})

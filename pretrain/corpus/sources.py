@@ -58,6 +58,11 @@ class Source:
     redistribution: Literal["yes", "no", "unknown"] = knob("unknown", "may it be passed on?", execution=True)
     citation: str = knob("", "the publication to cite", execution=True)
 
+    @property
+    def request(self) -> str:
+        """The page and what to do there; empty where neither is known."""
+        return ": ".join(filter(None, [self.page, self.access]))
+
 
 def find_source(name: str, own: dict[str, Source], catalogue: str, where: str) -> Source:
     """A source's description: the recipe's own, or else the catalogue's. `where` is the setting that names it."""
@@ -120,5 +125,5 @@ def how_to_get(source: Source, path: Path) -> str:
     """One line: what is not there, and what has to be done about it."""
     if source.files or source.hub:
         return f"{path} not found: run pretrain/corpus/download.py first"
-    request = ": ".join(filter(None, [source.page, source.access]))
-    return f"{path} not found" + (f"; it cannot be fetched. {request}. Then put it there" if request else "")
+    cure = f"; it cannot be fetched. {source.request}. Then put it there" if source.request else ""
+    return f"{path} not found{cure}"

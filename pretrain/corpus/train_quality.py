@@ -9,7 +9,6 @@ filter_quality.classifier names the folder that this writes. report.json: agreem
 
 import shutil
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrain.corpus.quality_model import HIGHEST, SCORES, fit_linear, load_scorer
+from pretrain.corpus.sieve import text_fraction
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.records import begin, read_jsonl, write_json
 
@@ -50,7 +50,7 @@ def main() -> None:
     if work is None:
         return
     texts, scores_NK = read_annotations(source / ANNOTATIONS if s.annotations is None else source)
-    held_N = np.array([is_held_out(text, s.held_out) for text in texts])
+    held_N = np.array([text_fraction(text) < s.held_out for text in texts])  # its copies are on the same side
     if held_N.sum() < 10 or (~held_N).sum() < 10:
         raise BadInput(f"{source}: {len(texts)} texts, {held_N.sum()} of them held out, are too few; annotate more")
     learnt = [text for text, held in zip(texts, held_N, strict=True) if not held]
@@ -78,11 +78,6 @@ def read_annotations(path: Path) -> tuple[list[str], Scores]:
         texts.append(row["text"])
         scores.append(given)
     return texts, np.array(scores, dtype=np.float32).reshape(-1, len(SCORES))
-
-
-def is_held_out(text: str, share: float) -> bool:
-    """Whether a text is in the report only: by the text itself, so that its copies are on the same side."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) < share * 2**64
 
 
 def fit_encoder(texts: list[str], scores_NK: Scores, s: Settings, folder: Path) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
-from pretrain.corpus.make_shards import find_tokenizer, text_fraction
+from pretrain.corpus.make_shards import find_tokenizer
+from pretrain.corpus.sieve import text_fraction
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.documents import document_files, read_documents
 from snakmodel.records import begin, read_json, write_beside
@@ -61,7 +62,7 @@ def main() -> None:
         train_model(folder / "tokenizer.model", texts(), settings.vocabulary)
         convert_model(folder)
         vocabulary = settings.vocabulary
-    print(f"tokenizer: {vocabulary:,} tokens, from {min(1.0, share):.1%} of {size:,} bytes", flush=True)
+    print(f"tokenizer: {vocabulary:,} tokens, from {share:.1%} of {size:,} bytes", flush=True)
     work.finish(vocabulary=vocabulary, share=share)
 
 

@@ -146,9 +146,13 @@ def describe(sources: dict[str, list[Unit]]) -> dict[str, Any]:
     told = {}
     for name, units in sources.items():
         kinds = {kind: [ids[unit] for unit in units if unit.kind == kind] for kind in ("clean", "junk", *FOREIGN)}
-        told[name] = {"units": len(units), "dropped_by_reader": Counter(unit.reason for unit in units if unit.reason)}
-        foreign = {language: kinds[language] for language in FOREIGN}
-        told[name] |= {"clean": kinds["clean"], "foreign": foreign, "junk": kinds["junk"]}
+        told[name] = {
+            "units": len(units),
+            "dropped_by_reader": Counter(unit.reason for unit in units if unit.reason),
+            "clean": kinds["clean"],
+            "foreign": {language: kinds[language] for language in FOREIGN},
+            "junk": kinds["junk"],
+        }
     groups: dict[str, dict[Unit, list[str]]] = {"exact": {}, "near": {}}
     for unit, id in ids.items():
         if unit.original is not None:

@@ -1,0 +1,123 @@
+"""A causal language model with its training loss: the module that an engine shards, compiles and steps.
+
+Shapes: B sequences, T tokens, D width of the model, N = B x T, V vocabulary.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from transformers import PreTrainedModel
+
+from pretrain.recipe import Settings
+from snakmodel.config import BadInput
+
+IGNORED = -100  # a target that counts nothing: padding, or context that is read and not scored
+DEAR = {  # what selective checkpointing keeps: dear to compute again, while the rest is cheap
+    torch.ops.aten.mm.default,
+    torch.ops.aten.addmm.default,
+    torch.ops.aten.bmm.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+}
+
+
+class Objective(torch.nn.Module):
+    """Next-token cross-entropy of `model`, summed over the targets, in nats and float32.
+
+    Chunked: the logits of `chunk` tokens at a time are made, reduced and thrown away, and made again for their
+    gradient; for 32,000 tokens of vocabulary that is 0.6 % more arithmetic and a fraction of the memory.
+    """
+
+    def __init__(self, model: PreTrainedModel, kind: str, chunk: int) -> None:
+        super().__init__()
+        self.model, self.kind, self.chunk = model, kind, chunk
+        self.fused = liger_loss() if kind == "liger" else None
+
+    def forward(
+        self, inputs_BT: torch.Tensor, targets_BT: torch.Tensor | None, positions_BT: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The sum of -log p(target) over all targets but IGNORED ones; without targets, the model's logits [B, T, V].
+
+        positions: where each token stands in its own document; where they restart, attention is cut (None: one text).
+        """
+        read: dict[str, Any] = {"input_ids": inputs_BT, "use_cache": False}
+        if positions_BT is not None:
+            read["position_ids"] = positions_BT
+        if targets_BT is None:
+            return self.model(**read).logits
+        if self.kind == "whole" and self.training:  # the model's own: with a mixture of experts' balancing term
+            mean = self.model(**read, labels=targets_BT, shift_labels=targets_BT).loss
+            return mean.float() * (targets_BT != IGNORED).sum()
+        if self.kind == "whole":
+            return summed_loss(self.model(**read).logits.flatten(0, 1), targets_BT.flatten())
+        hidden_ND = self.model.base_model(**read).last_hidden_state.flatten(0, 1)
+        targets_N, head = targets_BT.flatten(), self.model.get_output_embeddings()
+        if self.fused is not None and self.training:
+            return self.fused(head.weight, hidden_ND, targets_N)
+        if len(targets_N) <= self.chunk:
+            return summed_loss(head(hidden_ND), targets_N)
+        chunks = zip(hidden_ND.split(self.chunk), targets_N.split(self.chunk), strict=True)
+        loss_of = partial(checkpoint, lambda x_ND, y_N: summed_loss(head(x_ND), y_N), use_reentrant=False)
+        return torch.stack([loss_of(x_ND, y_N) for x_ND, y_N in chunks]).sum()
+
+
+def summed_loss(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    """Sum of the cross-entropy, nats; the softmax is float32 whatever the logits are."""
+    return cross_entropy(logits_NV.float(), targets_N, ignore_index=IGNORED, reduction="sum")
+
+
+def liger_loss() -> Any:
+    """Liger's fused head and cross-entropy (Hsu et al. 2024), a Triton kernel."""
+    try:
+        from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
+    except ImportError:
+        raise BadInput("cross_entropy: liger needs a GPU and `pip install liger-kernel`; or take chunked") from None
+    return LigerFusedLinearCrossEntropyLoss(ignore_index=IGNORED, reduction="sum")
+
+
+def prepare_layers(model: PreTrainedModel, s: Settings) -> list[torch.nn.Module]:
+    """Checkpoints and compiles every layer as the recipe says; the layers, which are also the units to shard by."""
+    layers = []
+    for parent, name, layer in find_layers(model):
+        if s.activation_checkpointing == "full":
+            layer = checkpoint_wrapper(layer, preserve_rng_state=False)
+        elif s.activation_checkpointing == "selective":
+            keep_dear = partial(create_selective_checkpoint_contexts, selective_policy)
+            layer = checkpoint_wrapper(layer, context_fn=keep_dear, preserve_rng_state=False)
+        if s.compile:
+            layer.compile()  # a layer at a time: one short compilation serves them all
+        setattr(parent, name, layer)
+        layers.append(layer)
+    return layers
+
+
+def find_layers(model: PreTrainedModel) -> Iterator[tuple[torch.nn.Module, str, torch.nn.Module]]:
+    """(parent, name, layer) of every layer, as the architecture names what must not be split."""
+    kinds = getattr(model, "_no_split_modules", None) or ()
+    found = [(path, module) for path, module in model.named_modules() if type(module).__name__ in kinds]
+    assert found, f"{type(model).__name__} names no layer to shard by"
+    for path, module in found:
+        parent, _, name = path.rpartition(".")
+        yield model.get_submodule(parent), name, module
+
+
+def selective_policy(_context: Any, operation: Any, *_args: Any, **_options: Any) -> CheckpointPolicy:
+    """Keep what is dear, make everything else again."""
+    return CheckpointPolicy.MUST_SAVE if operation in DEAR else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Trained parameters for AdamW: matrices decay, norms and biases do not, as in Llama's run."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,100 @@
+"""The processes of a training run: how they meet, how a signal stops them all, and how a hung one is noticed."""
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+STOPPED = 75  # exit status after a signal: saved, to be started again (sysexits' "temporary failure")
+HUNG = 70  # exit status of a job that made no progress
+
+
+class Ranks:
+    """The process group. Started by plain python it is a group of one; else RANK, WORLD_SIZE, LOCAL_RANK,
+    MASTER_ADDR and MASTER_PORT say where to meet, as torchrun and runs/pretrain.sh set them."""
+
+    def __init__(self, hang_minutes: float) -> None:
+        self.rank, self.count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        local_rank = int(os.environ.get("LOCAL_RANK", 0))
+        self.device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        # a group of one needs no address
+        store = dist.HashStore() if self.count == 1 else next(dist.rendezvous("env://", self.rank, self.count))[0]
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo",
+            store=dist.PrefixStore("training", store),
+            rank=self.rank,
+            world_size=self.count,
+            timeout=timedelta(minutes=2 * hang_minutes + 1),  # the watchdog speaks first
+        )
+        assert (dist.get_rank(), dist.get_world_size()) == (self.rank, self.count)
+        self.signal: str | None = None
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            signal.signal(number, self.note)
+        self.watchdog = Watchdog(dist.PrefixStore("beats", store), self.rank, self.count, 60 * hang_minutes)
+
+    def note(self, number: int, _frame: FrameType | None) -> None:
+        """Remembers a signal (Slurm's warning, a user's Ctrl-C); the second one ends the process at once."""
+        self.signal = signal.Signals(number).name
+        signal.signal(number, signal.SIG_DFL)
+
+    def any(self, value: bool) -> bool:
+        """Whether it is true on any rank. Every rank must ask. It is the host that asks: no device is waited for."""
+        if self.count == 1:
+            return value
+        votes = torch.tensor(int(value))
+        dist.all_reduce(votes, dist.ReduceOp.MAX)
+        return bool(votes)
+
+    def say(self, text: str) -> None:
+        """Prints on the first rank."""
+        if self.rank == 0:
+            print(text, flush=True)
+
+
+class Watchdog:
+    """Ends the process with a message when no step has finished for too long: a peer is dead or stuck."""
+
+    def __init__(self, store: Any, rank: int, count: int, seconds: float) -> None:
+        self.store, self.rank, self.count, self.seconds = store, rank, count, seconds
+        self.step, self.clock = 0, time.monotonic()
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def beat(self, step: int) -> None:
+        """Says that this rank has come to the end of `step`."""
+        self.step, self.clock = step, time.monotonic()
+
+    def watch(self) -> None:
+        """Publishes this rank's step and looks at the clock, for ever."""
+        while True:
+            time.sleep(min(5.0, self.seconds / 4))
+            try:
+                self.store.set(str(self.rank), str(self.step))
+            except Exception:
+                pass  # the first rank, which keeps the store, is gone; the clock tells
+            if time.monotonic() - self.clock > self.seconds:
+                print(f"error: {self.accuse()}", file=sys.stderr, flush=True)
+                faulthandler.dump_traceback(all_threads=True)
+                os._exit(HUNG)
+
+    def accuse(self) -> str:
+        """Which rank has come least far, as far as is known."""
+        said = f"rank {self.rank}: no step has finished for {self.seconds / 60:g} minutes (hang_minutes), after step"
+        said += f" {self.step}; the job ends, the same command resumes from the newest checkpoint"
+        try:
+            steps = {
+                rank: int(self.store.get(str(rank))) for rank in range(self.count) if self.store.check([str(rank)])
+            }
+        except Exception:
+            return f"{said}; rank 0 cannot be reached"
+        silent = [str(rank) for rank in range(self.count) if rank not in steps or steps[rank] < max(steps.values())]
+        return f"{said}; behind the others: rank {', '.join(silent)}" if silent else said
