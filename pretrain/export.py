@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pretrain.checkpoints import check_files
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.paths import PRETRAINED, step_of
-from snakmodel.records import begin, file_hash, missing, read_json, write_json
+from snakmodel.records import begin, missing, read_json
 from snakmodel.series import choose, parse_branch, read_series, resolve_model, write_series
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}  # of a number
@@ -45,12 +45,14 @@ def main() -> None:
             raise BadInput(f"{checkpoint} has no weights any more (free_space): its export cannot be made again")
         work = begin(command, folder, {"checkpoint": checkpoint})
         if work is not None:
+            from snakmodel.fingerprints import hash_folder  # late: a finished stage says so at once
+
             check_space(folder, record["files"], s.dtype)
             difference = export(checkpoint, checkpoints / "config", training["tokenizer"], folder, s)
             print(f"{checkpoint.name}: logits differ by {difference:.1e} standard deviations at most", flush=True)
             facts = {"step": record["step"], "tokens": record["tokens"], "parent": parent}
             facts["training"] = {"settings": training, "commit": started["commit"]}
-            work.finish(**facts, logit_difference=difference, **hashes(folder))
+            work.finish(**facts, logit_difference=difference, **hash_folder(folder))
         exported = (folder / "run.json").is_file() and not command.check  # --check deletes nothing
         if s.free_space and exported and not (checkpoint / "optimizer").is_dir():
             shutil.rmtree(checkpoint / "model", ignore_errors=True)
@@ -109,7 +111,7 @@ def export(checkpoint: Path, config: Path, tokenizer: str, folder: Path, s: Sett
     from safetensors.torch import load_file
 
     from pretrain.models import assemble_model
-    from snakmodel.models import load_model, load_tokenizer, logit_difference
+    from snakmodel.models import add_older_keys, load_model, load_tokenizer, logit_difference
 
     check_files(checkpoint)
     model = assemble_model(checkpoint, config).to(getattr(torch, s.dtype))
@@ -127,44 +129,6 @@ def export(checkpoint: Path, config: Path, tokenizer: str, folder: Path, s: Sett
             f"more than export.tolerance {s.tolerance}: the export is wrong, or dtype {s.dtype} too coarse"
         )
     return difference
-
-
-def add_older_keys(folder: Path) -> None:
-    """Adds the keys that transformers 4 reads where 5 writes others, so far as the model has what they say.
-
-    Without them 4 would take its own rope_theta and float32, and say nothing.
-    """
-    config = read_json(folder / "config.json")
-    rope = dict(config.get("rope_parameters") or {})
-    config["torch_dtype"] = config["dtype"]
-    if "rope_theta" in rope:  # else: no rotary embedding, or one for each kind of layer, which 4 does not know
-        for key in ("rope_theta", "partial_rotary_factor"):
-            if key in rope:
-                config[key] = rope.pop(key)
-        config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
-    write_json(folder / "config.json", config)
-    tokenizer = read_json(folder / "tokenizer_config.json")
-    if tokenizer["tokenizer_class"] == "TokenizersBackend":
-        tokenizer["tokenizer_class"] = "PreTrainedTokenizerFast"
-        write_json(folder / "tokenizer_config.json", tokenizer)
-
-
-def hashes(folder: Path) -> dict[str, Any]:
-    """Of every file and every tensor of a model folder, and one of all tensors together."""
-    from snakmodel.fingerprints import scan, weights_hash
-
-    files, tensors = {}, {}
-    for path in sorted(folder.iterdir()):
-        if path.name in ("started.json", "run.json"):
-            continue
-        if path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                contents = scan(file, path.stat().st_size)
-            tensors.update(contents.tensors)
-        sha256 = contents.sha256 if path.suffix == ".safetensors" else file_hash(path)
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256}
-    told = {name: {key: what[key] for key in ("sha256", "dtype", "shape")} for name, what in tensors.items()}
-    return {"weights": weights_hash(tensors), "files": files, "tensors": told}
 
 
 if __name__ == "__main__":

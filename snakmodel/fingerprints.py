@@ -9,10 +9,12 @@ import json
 import math
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from snakmodel.records import file_hash
 from snakmodel.settings import BadInput
 
 PIECE = 2**26  # bytes read at a time: a multiple of every type's size
@@ -96,6 +98,22 @@ def count_not_finite(piece: bytes, dtype: str) -> int:
     bits = np.frombuffer(piece, f"<u{SIZES[dtype]}")
     mask = bits.dtype.type(EXPONENTS[dtype])
     return int(np.count_nonzero((bits & mask) == mask))
+
+
+def hash_folder(folder: Path) -> dict[str, Any]:
+    """For a model folder's record: hashes of every file and every tensor, and `weights`, one of all tensors."""
+    files, tensors = {}, {}
+    for path in sorted(path for path in folder.iterdir() if path.name not in ("started.json", "run.json")):
+        if path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                contents = scan(file, path.stat().st_size)
+            tensors.update(contents.tensors)
+            sha256 = contents.sha256
+        else:
+            sha256 = file_hash(path)
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256}
+    told = {name: {key: what[key] for key in ("sha256", "dtype", "shape")} for name, what in tensors.items()}
+    return {"weights": weights_hash(tensors), "files": files, "tensors": told}
 
 
 def weights_hash(tensors: dict[str, dict[str, Any]]) -> str:

@@ -3,14 +3,19 @@
 The token, where one is needed, is HF_TOKEN of the environment; HF_ENDPOINT names another server.
 """
 
+import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, HfFileSystem, constants
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, HfFileSystem, constants
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -18,11 +23,20 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import disable_progress_bars
 
 from snakmodel.config import BadInput
+from snakmodel.records import file_hash
 
+T = TypeVar("T")
 STEP = re.compile(r"step-?(\d+)")  # step-00500, or Pythia's step500
+ON_HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+NOT_OURS = (".gitattributes", "README.md")  # of a repository: the Hub's own, and the card
+FAILURES = (HfHubHTTPError, httpx2.HTTPError, ConnectionError)
+ATTEMPTS = 4  # at what the Hub fails in, twice as long apart each time
 
 
 @contextmanager
@@ -32,11 +46,19 @@ def one_line(repository: str) -> Iterator[None]:
         yield
     except OfflineModeIsEnabled:
         raise BadInput(f"{repository}: the Hub is not asked while HF_HUB_OFFLINE is set") from None
-    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, FileNotFoundError) as error:
-        status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response else None
-        cure = "; set HF_TOKEN to a token that may do this" if status in (401, 403) else ""
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadInput(refusal(repository, error) or f"{repository} on the Hub: {reason}{cure}") from error
+    except (*FAILURES, HFValidationError, FileNotFoundError, RuntimeError) as error:
+        said = error.__cause__ if isinstance(error, RuntimeError) else error  # uploads fail in a thread
+        if isinstance(error, RuntimeError) and not isinstance(said, FAILURES):
+            raise
+        reason = " ".join(str(said).split()) or type(said).__name__
+        cure = "; HF_TOKEN should hold a token that may do this" if status_of(said) in (401, 403) else ""
+        known = refusal(repository.partition("@")[0], error)
+        raise BadInput(known or f"{repository} on the Hub: {reason}{cure}") from error
+
+
+def status_of(error: BaseException | None) -> int | None:
+    """The HTTP status that the Hub answered with; None: no answer came."""
+    return error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
 
 
 def read_steps(repository: str, whole: bool = True) -> list[dict[str, Any]]:
@@ -47,8 +69,8 @@ def read_steps(repository: str, whole: bool = True) -> list[dict[str, Any]]:
     """
     with one_line(repository):
         branches = {branch.name: branch.target_commit for branch in HfApi().list_repo_refs(repository).branches}
-        told = read_remote_json(repository, "main", "series.json") or {"steps": []}
-    rows = {row["step"]: row for row in told["steps"]}
+        told = read_published(repository)
+    rows = {row["step"]: row for row in told}
     for name, commit in branches.items():
         if match := STEP.fullmatch(name):
             row = rows.get(int(match[1]), {"step": int(match[1]), "tokens": None, "parent": None})
@@ -61,22 +83,28 @@ def read_steps(repository: str, whole: bool = True) -> list[dict[str, Any]]:
     return [rows[step] for step in sorted(rows)]
 
 
-def read_remote_json(repository: str, revision: str, path: str) -> Any:
-    """A JSON file of a repository, or None where it has none of that name."""
-    files = HfFileSystem(skip_instance_cache=True)
+def read_published(repository: str) -> list[dict[str, Any]]:
+    """The rows of the series.json on `main`; none where there is none."""
     try:
-        return json.loads(files.read_bytes(f"{repository}/{path}", revision=revision))
+        rows = json.loads(HfFileSystem(skip_instance_cache=True).read_bytes(f"{repository}@main/series.json"))["steps"]
+        ours = all(row["step"] >= 0 and ON_HUB.fullmatch(row["path"]) for row in rows)
     except FileNotFoundError:
-        return None
+        return []
+    except (ValueError, KeyError, TypeError):
+        ours = False
+    if not ours:
+        raise BadInput(f"{repository} on the Hub: its series.json is none of ours")
+    return list(rows)
 
 
 def refusal(id: str, error: Exception, kind: str = "model") -> str | None:
     """Why the Hub's libraries could not load `id`, and what to do; None where the Hub has no part in it."""
     page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{id}"
     causes = list(causes_of(error))
-    if any(isinstance(cause, GatedRepoError) for cause in causes) or "gated" in str(error):
+    absent = any(isinstance(cause, RepositoryNotFoundError) for cause in causes)  # of which GatedRepoError is a kind
+    if any(isinstance(cause, GatedRepoError) for cause in causes) or (not absent and "gated" in str(error)):
         return f"{id} is gated: accept its conditions at {page}, and set HF_TOKEN to a token of yours"
-    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+    if absent:
         return f"{id} is not there, or private: look at {page}; a private one needs HF_TOKEN"
     if any(isinstance(cause, LocalEntryNotFoundError) for cause in causes):
         offline = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
@@ -89,3 +117,87 @@ def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def list_files(repository: str, revision: str) -> dict[str, tuple[int, str | None]]:
+    """The files of a revision: size, and SHA-256 where the Hub has it; none where there is no such revision."""
+    with one_line(f"{repository}@{revision}"):
+        try:
+            entries = [e for e in HfApi().list_repo_tree(repository, revision=revision) if isinstance(e, RepoFile)]
+        except RevisionNotFoundError:
+            return {}
+    return {entry.path: (entry.size, entry.lfs.sha256 if entry.lfs else None) for entry in entries}
+
+
+@contextmanager
+def open_file(hub: HfFileSystem, location: str, name: str) -> Iterator[BinaryIO]:
+    """A file of ORG/NAME@REVISION, read by range requests: each read asks for its bytes and no others."""
+    with one_line(location), hub.open(f"{location}/{name}", "rb", cache_type="none") as file:
+        yield file
+
+
+def open_repository(repository: str, private: bool) -> HfApi:
+    """Makes the repository unless it is there. Needs HF_TOKEN: a saved login is never used."""
+    token = os.environ.get("HF_TOKEN")
+    if not token:
+        raise BadInput(f"HF_TOKEN is not set; it should hold a token that may write to {repository}")
+    if not sys.stderr.isatty():
+        disable_progress_bars()  # a log takes no bars
+    api = HfApi(token=token)
+    with one_line(repository):
+        again(lambda: api.create_repo(repository, private=private, exist_ok=True))
+    return api
+
+
+def push(api: HfApi, repository: str, revision: str, files: dict[str, Path], hashes: dict[str, str]) -> int:
+    """Makes a revision hold these files, and of ours no others, in one commit. Returns the bytes that differed.
+
+    files: name -> path; hashes: name -> SHA-256, of files where it is known. 0: all was there already.
+    A new revision begins empty, never as a copy of another one: cut off, it holds nothing rather than wrong weights.
+    """
+
+    def attempt() -> int:
+        if revision not in {branch.name for branch in api.list_repo_refs(repository).branches}:
+            first = api.list_repo_commits(repository)[-1].commit_id
+            api.create_branch(repository, branch=revision, revision=first, exist_ok=True)
+        tree = api.list_repo_tree(repository, revision=revision, recursive=True)
+        there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+        changed = [name for name, path in files.items() if not is_same(there.get(name), path, hashes.get(name))]
+        gone = [name for name in there if name not in files and name not in NOT_OURS]
+        if changed or gone:
+            additions = [CommitOperationAdd(name, files[name]) for name in changed]
+            for addition in additions:
+                name = addition.path_in_repo
+                if hashes.get(name, found := addition.upload_info.sha256.hex()) != found:
+                    raise BadInput(f"{files[name]} is not what its run.json says; export this step again")
+            deletions = [CommitOperationDelete(name) for name in gone]
+            message = f"{revision}: {len(additions)} files" + (f", {len(gone)} removed" if gone else "")
+            api.create_commit(repository, [*additions, *deletions], commit_message=message, revision=revision)
+        return sum(files[name].stat().st_size for name in changed)
+
+    with one_line(f"{repository}@{revision}"):
+        return again(attempt)
+
+
+def is_same(there: RepoFile | None, path: Path, sha256: str | None) -> bool:
+    """Whether the Hub has this file: large files are known there by their SHA-256, small ones by git's hash."""
+    if there is None or there.size != path.stat().st_size:
+        return False
+    if there.lfs is not None:
+        return there.lfs.sha256 == (sha256 or file_hash(path))
+    content = path.read_bytes()
+    return there.blob_id == hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def again(attempt: Callable[[], T]) -> T:
+    """Calls `attempt`, again where the Hub is busy, broken or gone for a moment."""
+    for number in range(1, ATTEMPTS + 1):
+        try:
+            return attempt()
+        except FAILURES as error:
+            status = status_of(error)
+            passing = status is None or status == 429 or status >= 500
+            if not passing or isinstance(error, OfflineModeIsEnabled) or number == ATTEMPTS:
+                raise
+            time.sleep(2.0 ** (number - 1))
+    raise AssertionError

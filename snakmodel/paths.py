@@ -47,7 +47,7 @@ STAGES = (
     Stage("instructions", "finetune/instructions.py", "instruct/data"),
     Stage("finetune", "finetune/train.py", "instruct/adapters", per_step=True),
     Stage("merge", "finetune/merge.py", "instruct", per_step=True),
-    Stage("audit", "analyze/audit.py", "analysis/audit"),
+    Stage("audit", "analyze/audit.py", "analysis/audit", per_step=True),
     Stage("weights", "analyze/weights.py", "analysis/weights", per_step=True),
     Stage("embeddings", "analyze/embeddings.py", "analysis/embeddings", per_step=True),
     Stage("samples", "analyze/samples.py", "analysis/samples"),

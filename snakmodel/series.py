@@ -52,6 +52,13 @@ def split_revision(location: str | Path) -> tuple[str, str | None]:
     return (name, revision) if at and not Path(location).exists() else (str(location), None)
 
 
+def is_own(checkpoint: Checkpoint, folder: Path) -> bool:
+    """Whether a step lies in its series (a folder, or "hub:ORG/NAME"), rather than being its parent's."""
+    if str(folder).startswith(HUB):
+        return HUB + split_revision(checkpoint.location)[0] == str(folder)
+    return Path(checkpoint.location).parent == Path(os.path.normpath(folder))
+
+
 def write_series(folder: Path, name: str, rows: list[dict[str, Any]], branch: dict[str, Any] | None = None) -> None:
     """Writes series.json; each row holds at least `step`, `location` and `parent`. Steps must be unique.
 

@@ -45,16 +45,17 @@ def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Pat
     """The folders that a stage should finish, as far as the stages before it have come."""
     folder, steps, variant = run.folder(section), str(settings.get("steps", "all")), str(settings.get("variant"))
     if section == "export":
-        return [folder / p.parent.name for p in sorted(run.folder("pretrain").glob("step-*/run.json"))]
+        records = sorted(run.folder("pretrain").glob("step-*/run.json"))
+        return [folder / path.parent.name for path in records if read_json(path).get("in_series", True)]
     if section == "finetune":
         return [folder / variant / step for step in steps_of(run, PRETRAINED, steps)]
     if section == "merge":
         adapters = run.folder("finetune") / variant
         return [run.series(variant) / p.parent.name for p in sorted(adapters.glob("step-*/run.json"))]
-    if section in ("weights", "embeddings", "builtin"):
+    if section in ("audit", "weights", "embeddings", "builtin"):
         found = [folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, steps)]
         bases = {folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, "first")}
-        return [path for path in found if section == "builtin" or path not in bases]  # not compared with itself
+        return [path for path in found if section in ("audit", "builtin") or path not in bases]  # a base has no change
     return [folder]
 
 
