@@ -41,9 +41,9 @@ def refused(*words):
     return done.stderr
 
 
-def kill_when(reached, *words):
+def kill_when(reached, *words, program=sys.executable):
     """Starts `python WORDS...`, and kills it and its ranks (-9) as soon as `reached()` is true."""
-    command = [sys.executable, *map(str, words)]
+    command = [program, *map(str, words)]
     process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not reached() and process.poll() is None:
         time.sleep(0.001)
