@@ -18,6 +18,7 @@ from pretrain.checkpoints import Saver, check_files, check_origin, newest_resuma
 from pretrain.mixture import Pool, describe, make_pools
 from pretrain.recipe import Settings, check, total_steps
 from pretrain.schedule import learning_rate
+from pretrain.zero_config import zero_config
 from snakmodel.config import BadInput, Command, read_command, run_script
 from snakmodel.paths import step_name
 from snakmodel.records import begin, file_hash, read_json, read_jsonl
@@ -32,11 +33,14 @@ def main() -> None:
     command = read_command(Settings, "pretrain", __doc__)
     s, folder, shards = command.settings, command.run.folder("pretrain"), command.run.folder("make_shards")
     check(s, command.config)
+    rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if s.deepspeed:
+        zero_config(s, count)
     parent = find_parent(s)
     inputs: dict[str, str | Path] = {"shards": shards}
     inputs |= {"parent": parent} if parent else {}
     inputs |= {"replay": Path(s.replay.shards)} if s.replay else {}
-    rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    inputs |= {"deepspeed": Path(s.deepspeed)} if s.deepspeed else {}
     work = begin(command, folder, inputs, writes=rank == 0)
     if work is None and (folder / "run.json").is_file() and not command.overwrite:
         raise SystemExit(3 if command.check else 0)
