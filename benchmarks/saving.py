@@ -1,0 +1,108 @@
+"""Asynchronous saving beside synchronous: the same bytes, how long a save holds up the steps, and the whole time.
+
+python benchmarks/saving.py [FOLDER]
+
+A model of 58 million parameters on one rank saves three times in thirty steps, by the calls of pretrain/train.py, each
+way in a process of its own; beneath FOLDER (else where temporary files go), which needs 4 GB.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.made_run import TINY
+from snakmodel.records import file_hash
+
+ROOT = Path(__file__).resolve().parent.parent
+LARGER = {"vocab_size": 32_000, "hidden_size": 512, "intermediate_size": 1_376, "num_hidden_layers": 8}
+STEPS, SAVED, WARM_UP = 30, (6, 14, 22), 3  # the last steps show whether all is as before
+SEQUENCES, LENGTH = 2, 64
+COLUMNS = ("saving", "stall, s", "step, s", "step during a save, s", "ratio", "all, s")
+ROW = "{:14}{:>10}{:>10}{:>24}{:>8}{:>9}"
+
+
+def main() -> None:
+    if len(sys.argv) > 2:
+        train(Path(sys.argv[1]), asynchronous=sys.argv[2] == "asynchronous")
+        return
+    with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as name:
+        print(ROW.format(*COLUMNS), flush=True)
+        written = []
+        for way in ("synchronous", "asynchronous"):
+            folder = Path(name, way)
+            folder.mkdir()
+            command = [sys.executable, __file__, str(folder), way]
+            told = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+            print(ROW.format(way, *cells(told)), flush=True)
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            written.append({str(path.relative_to(folder)): file_hash(path) for path in files})
+        sizes = sum(path.stat().st_size for path in files)
+        different = [path for path in written[0] if written[1].get(path) != written[0][path]]
+        assert written[0].keys() == written[1].keys() and not different, different
+    print(f"{len(files)} files of {len(SAVED)} checkpoints, {sizes / 1e9:.2f} GB, are equal byte for byte")
+    if told["device"] == "cpu":
+        print("the ratio's bar, 1.10, is for a GPU: not run (here the writing takes its cores from the steps)")
+
+
+def cells(told: dict[str, Any]) -> list[str]:
+    """A row of the table: medians."""
+    stall, step = statistics.median(told["stalls"]), statistics.median(told["normal"])
+    saving = statistics.median(told["saving"]) if told["saving"] else None
+    during = [f"{saving:.3f}", f"{saving / step:.2f}"] if saving else ["none", "-"]
+    return [f"{stall:.3f}", f"{step:.3f}", *during, f"{told['whole']:.1f}"]
+
+
+def train(folder: Path, asynchronous: bool) -> None:
+    """Trains and saves; prints seconds: of each save's stall, of steps beside a save and of others, and of all."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from pretrain.checkpoints import Saver
+    from pretrain.engine_fsdp import FsdpEngine
+    from pretrain.guard import Guard
+    from pretrain.loader import Batch
+    from pretrain.monitor import Mark
+    from pretrain.ranks import Ranks
+    from pretrain.recipe import Settings
+
+    s = Settings(
+        "made", architecture={**TINY, **LARGER}, steps=STEPS, micro_batch=SEQUENCES,
+        asynchronous_saving=asynchronous, keep_resumable=len(SAVED),
+    )  # fmt: skip
+    ranks = Ranks(s.hang_minutes)
+    torch.manual_seed(s.seed)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**s.architecture), dtype=torch.float32)
+    engine, guard = FsdpEngine(model, ranks.device, s), Guard(None, [], ranks.device)
+    tokens_BT = torch.randint(model.config.vocab_size, (STEPS * SEQUENCES, LENGTH + 1))
+    batches = [Batch(rows_BT[:, :-1], rows_BT[:, 1:].contiguous(), None) for rows_BT in tokens_BT.split(SEQUENCES)]
+    saver = Saver(engine, ranks, folder, {"settings": {}, "inputs": {}}, tokens_BT[:2, :64])
+    stalls, marks, clock = [], [], time.perf_counter()
+    for step, batch in enumerate(batches, 1):
+        before, begun = saver.pending is not None, Mark(ranks.device)
+        engine.step(batch, 1e-4, guard)
+        marks.append((before, begun, Mark(ranks.device)))
+        saver.publish_written()
+        if step in SAVED:
+            paused = time.perf_counter()
+            saver.save(step, step * SEQUENCES * LENGTH, in_series=True)
+            stalls.append(time.perf_counter() - paused)
+    saver.finish()
+    whole = time.perf_counter() - clock
+    seconds = [(before, ended.since(begun)) for before, begun, ended in marks[WARM_UP:]]
+    told = {
+        "device": ranks.device.type,
+        "stalls": stalls,
+        "normal": [each for saving, each in seconds if not saving],
+        "saving": [each for saving, each in seconds if saving],
+        "whole": whole,
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
