@@ -53,6 +53,7 @@ def main() -> None:
     import torch  # late: a finished or faulty run says so at once
     import torch.distributed as dist
 
+    from pretrain.engines import make_engine
     from pretrain.guard import Guard
     from pretrain.loader import batches
     from pretrain.models import share_model
@@ -64,11 +65,7 @@ def main() -> None:
     model = share_model(s, parent)
     if ranks.rank == 0:
         model.config.save_pretrained(folder / "config")
-    if s.engine == "deepspeed":
-        from pretrain.engine_deepspeed import DeepSpeedEngine as Engine
-    else:
-        from pretrain.engine_fsdp import FsdpEngine as Engine
-    engine = Engine(model, ranks.device, s)
+    engine = make_engine(model, ranks.device, s)
     probe_BT = torch.from_numpy(probe_tokens(validation))
     check_loss(engine, probe_BT, ranks.count)
     if start := folder / step_name(done) if done else find_branch(s):

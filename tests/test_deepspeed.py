@@ -5,15 +5,13 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
-from conftest import ROOT, WORDS, kill_when, refused, script, small_model, succeed, write_recipe
+from conftest import ROOT, WORDS, kill_when, small_model, succeed, write_recipe
 
 from benchmarks.engines import compare
 from pretrain.guard import WINDOW, Guard
 from pretrain.loader import Batch
 from pretrain.models import assemble_model
 from pretrain.recipe import Settings
-from pretrain.zero_config import zero_config
-from snakmodel.config import BadInput
 from snakmodel.records import read_json, read_jsonl, write_json
 from snakmodel.shards import ShardWriter
 
