@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from pretrain.engine_fsdp import FsdpEngine
+    from pretrain.engine import Engine
     from pretrain.ranks import Ranks
 
 
@@ -28,7 +28,7 @@ class Saver:
     """Saves checkpoints, one at a time, while training goes on."""
 
     def __init__(
-        self, engine: "FsdpEngine", ranks: "Ranks", folder: Path, started: dict[str, Any], probe_BT: "torch.Tensor"
+        self, engine: "Engine", ranks: "Ranks", folder: Path, started: dict[str, Any], probe_BT: "torch.Tensor"
     ) -> None:
         """started: settings and inputs of the run, which every checkpoint carries. probe: tokens to keep logits of."""
         self.engine, self.ranks, self.folder, self.probe_BT = engine, ranks, folder, probe_BT

@@ -28,6 +28,8 @@ from snakmodel.shards import ShardReader, open_shards
 if TYPE_CHECKING:
     import numpy as np
 
+    from pretrain.engine import Engine
+
 
 def main() -> None:
     command = read_command(Settings, "pretrain", __doc__)
@@ -64,11 +66,15 @@ def main() -> None:
     model = share_model(s, parent)
     if ranks.rank == 0:
         model.config.save_pretrained(folder / "config")
+    engine: Engine
     if s.engine == "deepspeed":
-        from pretrain.engine_deepspeed import DeepSpeedEngine as Engine
+        from pretrain.engine_deepspeed import DeepSpeedEngine
+
+        engine = DeepSpeedEngine(model, ranks.device, s)
     else:
-        from pretrain.engine_fsdp import FsdpEngine as Engine
-    engine = Engine(model, ranks.device, s)
+        from pretrain.engine_fsdp import FsdpEngine
+
+        engine = FsdpEngine(model, ranks.device, s)
     probe_BT = torch.from_numpy(probe_tokens(validation))
     check_loss(engine, probe_BT, ranks.count)
     if start := folder / step_name(done) if done else find_branch(s):

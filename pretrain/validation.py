@@ -21,7 +21,7 @@ from snakmodel.models import load_tokenizer
 from snakmodel.records import missing
 
 if TYPE_CHECKING:
-    from pretrain.engine_fsdp import FsdpEngine
+    from pretrain.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def read_held_out(files: dict[str, Path], s: Settings, rank: int, ranks: int) ->
     return held_out
 
 
-def bits_per_byte(engine: "FsdpEngine", held_out: dict[str, HeldOut]) -> dict[str, float]:
+def bits_per_byte(engine: "Engine", held_out: dict[str, HeldOut]) -> dict[str, float]:
     """Bits per byte of each language under the live model. Every rank must call it."""
     return {
         language: float(engine.summed_loss([text.batch])) / math.log(2) / text.bytes
@@ -77,7 +77,7 @@ def bits_per_byte(engine: "FsdpEngine", held_out: dict[str, HeldOut]) -> dict[st
     }
 
 
-def check_loss(engine: "FsdpEngine", probe_BT: torch.Tensor, ranks: int) -> None:
+def check_loss(engine: "Engine", probe_BT: torch.Tensor, ranks: int) -> None:
     """Refuses a loss in pieces that is not the model's own: some architectures change the logits after the head."""
     inputs_BT, targets_BT = probe_BT[:, :-1].contiguous(), probe_BT[:, 1:].contiguous()
     ours = float(engine.summed_loss([Batch(inputs_BT, targets_BT, None)])) / ranks
