@@ -3,7 +3,6 @@
 python benchmarks/engines.py
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -29,9 +28,11 @@ LENGTH, BATCH, MICRO_BATCH, VOCABULARY = 64, 8, 2, 2_048
 
 def main() -> None:
     torch.set_num_threads(1)
-    for ranks in (1, 2):
-        for name, (losses, weights) in compare(ranks, STEPS).items():
-            print(f"{ranks} rank(s), {STEPS} steps, {name} beside FSDP2: losses {losses:.1e}, weights {weights:.1e}")
+    print("| AdamW's epsilon | ranks | beside FSDP2 | losses | weights |\n|--|--|--|--|--|", flush=True)
+    for epsilon in (1e-8, 1e-6):  # below and above what rounding leaves of a gradient that should be 0
+        for ranks in (1, 2):
+            for name, (losses, weights) in compare(ranks, STEPS, epsilon=epsilon).items():
+                print(f"| {epsilon:.0e} | {ranks} | {name} | {losses:.1e} | {weights:.1e} |", flush=True)
 
 
 def compare(ranks: int, steps: int, width: int = 128, **changes: object) -> dict[str, tuple[float, float]]:
@@ -97,4 +98,4 @@ def train_step(engine: FsdpEngine | DeepSpeedEngine, step: int, rank: int, ranks
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    run_script(main)

@@ -21,7 +21,7 @@ import deepspeed
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from deepspeed.utils import safe_get_full_fp32_param, safe_set_full_fp32_param, safe_set_local_fp32_param
+from deepspeed.utils import logger, safe_get_full_fp32_param, safe_set_full_fp32_param, safe_set_local_fp32_param
 from transformers import PreTrainedModel
 
 from pretrain.guard import Guard
@@ -238,7 +238,7 @@ class DeepSpeedEngine:
             self.load_frozen(folder)
         except (EOFError, pickle.UnpicklingError, RuntimeError, AssertionError, dcp.api.CheckpointException) as error:
             raise BadInput(f"{folder}: unreadable checkpoint ({str(error).splitlines()[0]}); delete it") from None
-        # converted, all groups have the first one's hyperparameters, and parts of the weights share one step counter
+        # ZeRO-3 gives what was converted the first group's hyperparameters, and one step counter for all parts
         for group, known in zip(self.zero.param_groups, hyperparameters, strict=True):
             group.update(known)
         for state in self.zero.state.values():
@@ -258,10 +258,12 @@ class DeepSpeedEngine:
         dist.barrier()
         if not (beside / "latest_universal").is_file():
             raise BadInput(f"{folder}: DeepSpeed cannot convert it; resume over the {ranks} ranks that wrote it")
+        logger.setLevel("ERROR")  # else it warns that it knows of no tensor parallelism
         self.engine._config.load_universal_checkpoint = True
         with QUIET:
             self.engine.load_checkpoint(str(beside), tag=TAG)
         self.engine._config.load_universal_checkpoint = False
+        logger.setLevel("WARNING")
         dist.barrier()
         if self.rank == 0:
             shutil.rmtree(beside)

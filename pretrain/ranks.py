@@ -1,5 +1,6 @@
 """The processes of a training run: how they meet, how a signal stops them all, and how a hung one is noticed."""
 
+import atexit
 import faulthandler
 import os
 import signal
@@ -67,16 +68,23 @@ class Watchdog:
     def __init__(self, store: Any, rank: int, count: int, seconds: float) -> None:
         self.store, self.rank, self.count, self.seconds = store, rank, count, seconds
         self.step, self.clock = 0, time.monotonic()
-        threading.Thread(target=self.watch, daemon=True).start()
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+        atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """Ends the watch; a thread that Python stops within torch's store would end the process with SIGABRT."""
+        self.over.set()
+        self.thread.join(timeout=10)
 
     def beat(self, step: int) -> None:
         """Says that this rank has come to the end of `step`."""
         self.step, self.clock = step, time.monotonic()
 
     def watch(self) -> None:
-        """Publishes this rank's step and looks at the clock, for ever."""
-        while True:
-            time.sleep(min(5.0, self.seconds / 4))
+        """Publishes this rank's step and looks at the clock, until the process ends."""
+        while not self.over.wait(min(5.0, self.seconds / 4)):
             try:
                 self.store.set(str(self.rank), str(self.step))
             except Exception:

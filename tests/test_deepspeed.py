@@ -1,17 +1,19 @@
-"""The DeepSpeed engine: beside FSDP2, with a guard, killed, on other numbers of ranks. pytest tests/test_deepspeed.py"""
+"""The DeepSpeed engine: beside FSDP2, guarded, killed, over other numbers of ranks. pytest tests/test_deepspeed.py"""
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
-from conftest import ROOT, WORDS, kill_when, small_model, succeed, write_recipe
+from conftest import ROOT, WORDS, kill_when, refused, small_model, succeed, write_recipe
 
 from benchmarks.engines import compare
 from pretrain.guard import WINDOW, Guard
 from pretrain.loader import Batch
 from pretrain.models import assemble_model
 from pretrain.recipe import Settings
+from pretrain.zero_config import zero_config
+from snakmodel.config import BadInput
 from snakmodel.records import read_json, read_jsonl, write_json
 from snakmodel.shards import ShardWriter
 
@@ -55,10 +57,10 @@ def train_with_and_without_refused_steps(rank, folder):
                     seen.append([str(float(number)) for number in engine.step(batch, 1e-2, guard)])
                     hook.remove()
                 found.append((seen, engine.whole_weights()))
-            (refused, weights), (plain, expected) = found
+            (rows, weights), (plain, expected) = found
             if rank == 0:
                 same = all(torch.equal(weights[name], whole) for name, whole in expected.items())
-                facts = {"refused": [row[2] for row in refused], "same": same, "losses": [refused[-1], plain[-1]]}
+                facts = {"refused": [row[2] for row in rows], "same": same, "last": [rows[-1], plain[-1]]}
                 write_json(folder / f"{stage}-{precision}.json", facts)
     dist.barrier()
     dist.destroy_process_group()
@@ -70,7 +72,7 @@ def test_a_refused_step_leaves_weights_and_moments_untouched_in_every_stage_and_
     assert len(results) == 6
     for facts in results:
         assert facts["refused"] == ["0.0", "0.0", "1.0", "1.0", "0.0"]
-        assert facts["same"] and facts["losses"][0] == facts["losses"][1]
+        assert facts["same"] and facts["last"][0] == facts["last"][1]
 
 
 @pytest.fixture(scope="module")
@@ -130,13 +132,68 @@ def test_a_killed_run_resumes_bit_for_bit(recipe, whole, tmp_path):
     assert all(torch.equal(found[name], weights) for name, weights in expected.items())
 
 
-def test_a_run_goes_on_over_another_number_of_ranks_but_not_by_another_zero_stage(recipe, whole, tmp_path):
-    launcher, *command = words(recipe, tmp_path / "run", f"deepspeed={zero(2)}")
-    kill_after(tmp_path / "run/checkpoints/step-00008/optimizer", launcher, *command)
-    one = [TRAIN, "--config", recipe, *command[2:]]
-    said = succeed(*one)
-    assert "step-00008: 2 ranks wrote it, 1 read it: converting" in said and "from step 8 of 12" in said
-    assert losses(tmp_path / "run") == pytest.approx(losses(whole), rel=1e-5)
-    assert not list((tmp_path / "run/checkpoints").glob("*.tmp"))
-    difference = max(float((final(tmp_path / "run")[k] - w).norm() / w.norm()) for k, w in final(whole).items())
-    assert difference < 1e-4
+def test_a_run_goes_on_over_another_number_of_ranks(recipe, whole, tmp_path):
+    for stage in (2, 3):
+        run = tmp_path / f"run-{stage}"
+        launcher, _, _, *changed = words(recipe, run, f"deepspeed={zero(stage)}")
+        kill_after(run / "checkpoints/step-00008/optimizer", launcher, recipe, 2, *changed)
+        one = [TRAIN, "--config", recipe, *changed]
+        said = succeed(*one)
+        assert "step-00008: 2 ranks wrote it, 1 read it: converting" in said and "from step 8 of 12" in said
+        assert losses(run) == pytest.approx(losses(whole), rel=1e-5)
+        found, expected = final(run), final(whole)
+        # DeepSpeed's converter gives norms the matrices' weight decay: a difference of 1e-3 here, unless put right
+        assert all((found[name] - there).norm() <= 1e-4 * there.norm() for name, there in expected.items())
+        assert not list(run.glob("checkpoints/*.tmp"))
+    assert "zero3.json', now '" in refused(*one, f"deepspeed={zero(1)}", "--check")
+
+
+@pytest.fixture
+def settings():
+    return Settings("", steps=5, global_batch=8, micro_batch=2, engine="deepspeed")
+
+
+def test_what_the_json_leaves_open_is_the_recipes(settings, tmp_path):
+    settings.deepspeed = zero(2)
+    config = zero_config(settings, ranks=2)
+    assert (config["train_batch_size"], config["gradient_accumulation_steps"]) == (8, 2)
+    assert (config["gradient_clipping"], config["bf16"]) == (1.0, {"enabled": False})
+    settings.deepspeed = str(tmp_path / "mine.json")
+    adam = {"type": "AdamW", "params": {"lr": "auto", "fused": True}}
+    write_json(
+        tmp_path / "mine.json", {"zero_optimization": {"stage": 3, "reduce_bucket_size": "auto"}, "optimizer": adam}
+    )
+    config = zero_config(settings, ranks=1)
+    assert config["zero_optimization"] == {"stage": 3}
+    assert config["optimizer"]["params"] == {
+        "lr": 1.5e-5, "fused": True, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"train_micro_batch_size_per_gpu": 4}, "train_micro_batch_size_per_gpu is 4, the recipe has micro_batch 2"),
+        ({"gradient_clipping": 0.5}, "gradient_clipping is 0.5, the recipe has gradient_clip 1.0"),
+        ({"bf16": {"enabled": True}}, "bf16.enabled is True, the recipe has precision: bfloat16 False"),
+        ({"bf16": True}, "bf16 should hold settings, got True"),
+        (
+            {"optimizer": {"type": "Adam", "params": {"lr": 1}}},
+            "optimizer.params.lr is 1, the recipe has learning_rate",
+        ),
+        ({"scheduler": {"type": "WarmupLR"}}, "scheduler: the learning rate follows the recipe's"),
+        ({"zero_optimization": {"stage": 0}}, "zero_optimization.stage should be 1, 2 or 3, got 0"),
+    ],
+)
+def test_a_json_that_contradicts_the_recipe_is_one_line_with_both_values(given, line, settings, tmp_path):
+    settings.deepspeed = str(tmp_path / "mine.json")
+    write_json(tmp_path / "mine.json", {"zero_optimization": {"stage": 1}, **given})
+    with pytest.raises(BadInput) as refusal:
+        zero_config(settings, ranks=1)
+    assert line in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_json_that_is_missing_or_broken_is_one_line_before_anything_starts(recipe, tmp_path):
+    (tmp_path / "broken.json").write_text("{")
+    for name, line in (("none.json", "none.json: No such file or directory"), ("broken.json", "broken.json: not JSON")):
+        assert line in refused(TRAIN, "--config", recipe, f"deepspeed={tmp_path / name}", "--check")
