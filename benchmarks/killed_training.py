@@ -110,7 +110,7 @@ def place(before: dict[Path, int], after: dict[Path, int]) -> str:
 def result(run: Path) -> dict[str, str]:
     """What must be equal: the hash of every file of weights and moments, and the losses."""
     files = sorted(run.glob("checkpoints/step-*/*/*.distcp"))
-    losses = [row["loss"] for row in read_jsonl(run / "checkpoints/log.jsonl")]
+    losses = [row["loss"] for row in read_jsonl(run / "checkpoints/log.jsonl") if row["step"]]
     assert not list(run.glob("checkpoints/*.tmp"))
     return {str(path.relative_to(run)): file_hash(path) for path in files} | {"losses": repr(losses)}
 

@@ -51,8 +51,12 @@ def draw(inputs: style.Inputs, folder: Path) -> None:
     held_out.set_ylabel("Bits per byte, held out")
     if validated:
         held_out.legend(loc="upper right", ncols=2)
+    trained = [row for row in rows if "learning_rate" in row]  # step 0 has none
     rates.plot(
-        [row["step"] for row in rows], [row["learning_rate"] for row in rows], color=style.COLOURS[0], label="rate"
+        [row["step"] for row in trained],
+        [row["learning_rate"] for row in trained],
+        color=style.COLOURS[0],
+        label="rate",
     )
     rates.set_ylabel("Learning rate")
     rates.set_ylim(bottom=0)

@@ -35,6 +35,12 @@ class Monitor:
         self.waiting: list[tuple[Row, tuple[torch.Tensor, ...], Mark, Mark]] = []
         self.writers = outside_writers(s, folder) if ranks.rank == 0 else []
 
+    def begin(self, bits_per_byte: dict[str, float]) -> None:
+        """Notes what the model knows before its first step."""
+        self.rows.append({"step": 0, "tokens": 0, "bits_per_byte": bits_per_byte})
+        known = " ".join(f"{name} {value:.3f}" for name, value in bits_per_byte.items())
+        self.ranks.say(f"step     0/{total_steps(self.settings)} | bits/byte {known}")
+
     def add(
         self, step: int, rate: float, seen: tuple[torch.Tensor, ...], waited: float, begun: "Mark", ended: "Mark"
     ) -> None:
@@ -106,7 +112,8 @@ class Monitor:
 
     def summary(self) -> Row:
         """How the run went, for its record: percentiles of the step time (s), the time waited for data, speed."""
-        seconds = sorted(row["seconds"] for row in self.rows)
+        trained = [row for row in self.rows if row["step"]]
+        seconds = sorted(row["seconds"] for row in trained)
         if not seconds:
             return {}
         at = {
@@ -114,7 +121,7 @@ class Monitor:
             for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
         }
         found: Row = {"step_seconds": at, "tokens_per_second": self.tokens / at["p50"]}
-        found["data_wait_share"] = sum(row["data_wait"] for row in self.rows) / sum(seconds)
+        found["data_wait_share"] = sum(row["data_wait"] for row in trained) / sum(seconds)
         for key in ("mfu", "memory_gib"):
             if key in self.rows[-1]:
                 found[key] = statistics.median(row[key] for row in self.rows if key in row)

@@ -78,6 +78,8 @@ def main() -> None:
     saver = Saver(engine, ranks, folder, work.started, probe_BT)
     if not done and parent is None:
         saver.save(0, 0, in_series=True, resumable=False)
+    if not done and s.validate_every:
+        monitor.begin(bits_per_byte(engine, held_out))
 
     steps, ready = total_steps(s), batches(done + 1, total_steps(s), s, pools, ranks.rank, ranks.count)
     profiler = monitor.start_profiler(done)

@@ -111,7 +111,7 @@ def whole(recipe):
 
 
 def losses(run):
-    return [row["loss"] for row in read_jsonl(run / "checkpoints/log.jsonl")]
+    return [row["loss"] for row in read_jsonl(run / "checkpoints/log.jsonl") if row["step"]]
 
 
 def final(run):

@@ -59,7 +59,7 @@ def test_slurms_warning_saves_the_step_and_queues_the_job_again_until_it_is_done
     assert again.returncode == 0 and f"from step {step} of 16" in again.stdout, again.stdout + again.stderr
     done = script(*words, program="bash", env=environment)
     assert done.returncode == 0 and "pretrain: done" in done.stdout and "FSDP2" not in done.stdout
-    assert [row["step"] for row in read_jsonl(tmp_path / "run/checkpoints/log.jsonl")] == [*range(1, 17)]
+    assert [row["step"] for row in read_jsonl(tmp_path / "run/checkpoints/log.jsonl")] == [*range(17)]
 
 
 def test_a_job_that_may_not_restart_any_more_is_not_queued_again(tiny_run, tmp_path):
