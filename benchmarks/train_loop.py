@@ -3,7 +3,7 @@
 python benchmarks/train_loop.py [REPEATS]
 
 ours: pretrain/train.py as a user runs it. sharded: the least loop that has the same fully_shard. bare: PyTorch alone.
-trainer: Hugging Face's. Each in a process of its own, in turn; the clock runs from the tenth step, over blocks of ten
+trainer: Hugging Face's. Each in a process of its own, in turn; the clock runs from the fifth step, over blocks of five
 steps with all that happens in and between them; of the blocks and of the repeats the medians count.
 """
 
@@ -22,7 +22,7 @@ from snakmodel.config import read_command
 from snakmodel.records import read_jsonl
 
 ROOT = Path(__file__).resolve().parent.parent
-LENGTH, BLOCK, STEPS = 128, 10, 40  # tokens; steps between two looks at the clock (log_every), and of all
+LENGTH, BLOCK, STEPS = 128, 5, 30  # tokens; steps between two looks at the clock (log_every), and of all
 SIZES = {4_096: 16, 8_192: 32}  # tokens of a step, the miniature's first: sequences of a micro-batch
 OTHERS = ("sharded", "bare", "trainer")
 

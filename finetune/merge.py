@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from snakmodel.config import BadInput, knob, read_command, run_script
+from snakmodel.fingerprints import hash_folder
 from snakmodel.paths import PRETRAINED, step_name, step_of
 from snakmodel.records import begin, is_current, missing
 from snakmodel.series import Checkpoint, check_weights, read_series, write_series
@@ -47,7 +48,7 @@ def main() -> None:
             f"from the base's by {facts['base_difference']:.2f} standard deviations",
             flush=True,
         )
-        work.finish(**facts)
+        work.finish(**facts, **hash_folder(folder))
     if not command.check:
         write_series(run.series(s.variant), f"{run.root.name} {s.variant}", rows)
 
@@ -58,7 +59,7 @@ def merge(base: Checkpoint, adapter: Path, folder: Path, data: Path, s: Settings
     from peft import PeftModel
 
     from snakmodel.documents import read_documents
-    from snakmodel.models import load_model, load_tokenizer, logit_difference
+    from snakmodel.models import add_older_keys, load_model, load_tokenizer, logit_difference
     from snakmodel.prompts import CHAT_TEMPLATE, chat_ids
 
     tokenizer = load_tokenizer(base.location)
@@ -78,6 +79,7 @@ def merge(base: Checkpoint, adapter: Path, folder: Path, data: Path, s: Settings
     facts = compare(of_base, of_adapter, logits(merged), s.tolerance, str(folder))
     merged.to(getattr(torch, s.dtype)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    add_older_keys(folder)
     written = logits(load_model(folder, dtype=torch.float32))
     return {**facts, "written_difference": logit_difference(written, of_adapter)}
 

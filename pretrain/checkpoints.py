@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from pretrain.engine import Engine
+    from pretrain.engines import Engine
     from pretrain.ranks import Ranks
 
 

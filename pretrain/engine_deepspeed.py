@@ -1,6 +1,6 @@
 """The second engine: DeepSpeed's ZeRO-1, 2 and 3 (Rajbhandari et al. 2020), set up by its own JSON.
 
-It has the calls of engine_fsdp.FsdpEngine, with the same meanings. `optimizer/` of a checkpoint is DeepSpeed's own;
+Its calls are those of engines.Engine. `optimizer/` of a checkpoint is DeepSpeed's own;
 `model/` is as FSDP writes it, so that exports and all other readers do not know which engine trained.
 """
 
@@ -120,10 +120,7 @@ class DeepSpeedEngine:
         )
 
     def step(self, batch: Batch, rate: float, guard: Guard) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """One optimiser step on this rank's part of the global batch: what FsdpEngine.step() does and returns.
-
-        DeepSpeed's own steps wait for the device.
-        """
+        """One optimiser step; DeepSpeed's own steps wait for the device."""
         self.engine.train()
         for group in self.zero.param_groups:
             group["lr"] = rate

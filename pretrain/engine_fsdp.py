@@ -1,8 +1,7 @@
 """The default engine: torch's FSDP2 (`fully_shard`) with torch.distributed.checkpoint.
 
 The same code runs on one rank and many, on CPU (gloo) and GPU (nccl); a checkpoint written by N ranks loads on M.
-The loop knows the same few calls of every engine: prepare (the constructor), describe, step, summed_loss, logits, save,
-load.
+Its calls are those of engines.Engine.
 """
 
 import pickle
@@ -88,11 +87,7 @@ class FsdpEngine:
         )
 
     def step(self, batch: Batch, rate: float, guard: Guard) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """One optimiser step on this rank's part of the global batch.
-
-        Returns the loss (nats per token, mean over all ranks), the global gradient norm before clipping, and 1 where
-        the guard had the step skipped; all stay on the device, so that the host does not wait for them.
-        """
+        """One optimiser step; its results stay on the device, so that the host does not wait for them."""
         s = self.settings
         self.objective.train()
         for group in self.optimizer.param_groups:

@@ -77,7 +77,7 @@ class Settings:
         "chunked", "logits of `loss_chunk` tokens at a time; the model's own loss; or Liger's kernel (GPU)",
         execution=True,
     )  # fmt: skip
-    loss_chunk: int = knob(2_048, "tokens whose logits are in memory at once", low=1, execution=True)
+    loss_chunk: int = knob(4_096, "tokens whose logits are in memory at once", low=1, execution=True)
 
     # checkpoints
     save_every: int = knob(500, "optimiser steps between checkpoints; the last step is saved too", low=1)

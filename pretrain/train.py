@@ -28,8 +28,6 @@ from snakmodel.shards import ShardReader, open_shards
 if TYPE_CHECKING:
     import numpy as np
 
-    from pretrain.engine import Engine
-
 
 def main() -> None:
     command = read_command(Settings, "pretrain", __doc__)
@@ -55,6 +53,7 @@ def main() -> None:
     import torch  # late: a finished or faulty run says so at once
     import torch.distributed as dist
 
+    from pretrain.engines import make_engine
     from pretrain.guard import Guard
     from pretrain.loader import batches
     from pretrain.models import share_model
@@ -66,15 +65,7 @@ def main() -> None:
     model = share_model(s, parent)
     if ranks.rank == 0:
         model.config.save_pretrained(folder / "config")
-    engine: Engine
-    if s.engine == "deepspeed":
-        from pretrain.engine_deepspeed import DeepSpeedEngine
-
-        engine = DeepSpeedEngine(model, ranks.device, s)
-    else:
-        from pretrain.engine_fsdp import FsdpEngine
-
-        engine = FsdpEngine(model, ranks.device, s)
+    engine = make_engine(model, ranks.device, s)
     probe_BT = torch.from_numpy(probe_tokens(validation))
     check_loss(engine, probe_BT, ranks.count)
     if start := folder / step_name(done) if done else find_branch(s):

@@ -21,7 +21,7 @@ from snakmodel.models import load_tokenizer
 from snakmodel.records import missing
 
 if TYPE_CHECKING:
-    from pretrain.engine import Engine
+    from pretrain.engines import Engine
 
 
 @dataclass(frozen=True)

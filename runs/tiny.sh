@@ -34,9 +34,11 @@ python pretrain/corpus/make_shards.py --config "$RECIPE"
 python pretrain/corpus/ledger.py --config "$RECIPE"
 python pretrain/corpus/fertility.py --config "$RECIPE"
 
-# Continual pre-training: a series of checkpoints, each exported
+# Continual pre-training: planned, a series of checkpoints, each exported, the series audited
+python pretrain/preflight.py --config "$RECIPE"
 bash runs/pretrain.sh "$RECIPE" "${RANKS:-2}"
 python pretrain/export.py --config "$RECIPE"
+python analyze/audit.py --config "$RECIPE"
 
 # Instruction tuning of chosen steps
 python finetune/instructions.py --config "$RECIPE"
