@@ -91,10 +91,9 @@ def train(folder: Path, asynchronous: bool) -> None:
     saver = Saver(engine, ranks, folder, {"settings": {}, "inputs": {}}, tokens_BT[:2, :64])
     stalls, marks, clock = [], [], time.perf_counter()
     for step, batch in enumerate(batches, 1):
-        before, begun = saver.pending is not None, Mark(ranks.device)
+        before, begun = not all(save.done() for save in saver.pending), Mark(ranks.device)
         engine.step(batch, 1e-4, guard)
         marks.append((before, begun, Mark(ranks.device)))
-        saver.publish_written()
         if step in SAVED:
             paused = time.perf_counter()
             saver.save(step, step * SEQUENCES * LENGTH, in_series=True)

@@ -8,6 +8,7 @@ asked for it is no part of the series: it goes as soon as it is not needed to re
 """
 
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,6 @@ from snakmodel.paths import step_name, step_of
 from snakmodel.records import file_hash, first_difference, read_json, write_json
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     import torch
 
     from pretrain.engines import Engine
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Saver:
-    """Saves checkpoints, one at a time, while training goes on."""
+    """Saves checkpoints, one at a time. Writing, checksums and the rename happen while training goes on."""
 
     def __init__(
         self, engine: "Engine", ranks: "Ranks", folder: Path, started: dict[str, Any], probe_BT: "torch.Tensor"
@@ -34,10 +33,11 @@ class Saver:
         self.engine, self.ranks, self.folder, self.probe_BT = engine, ranks, folder, probe_BT
         self.facts = {key: started[key] for key in ("settings", "inputs")}
         self.keep = engine.settings.keep_resumable
-        self.pending: tuple[dict[str, Any], list[Future[Any]], torch.Tensor] | None = None
+        self.thread = ThreadPoolExecutor(1, "saver")
+        self.pending: list[Future[Any]] = []
 
     def save(self, step: int, tokens: int, *, in_series: bool, resumable: bool = True) -> None:
-        """Begins to save a step, after the one before it is written. Every rank must call it.
+        """Begins to save a step, after the one before it is there. Every rank must call it.
 
         resumable=False: without the optimiser's state (step 0 of a model from scratch).
         """
@@ -50,40 +50,42 @@ class Saver:
             temporary.mkdir(parents=True)
         self.ranks.any(False)  # nobody writes before the folder is there
         logits_BTV = self.engine.logits(self.probe_BT)
-        record = {"step": step, "tokens": tokens, "in_series": in_series, "ranks": self.ranks.count, **self.facts}
-        self.pending = record, self.engine.save(temporary, resumable), logits_BTV
-        self.publish_written()
+        written = self.engine.save(temporary, resumable)
+        if self.ranks.rank == 0:
+            record = {"step": step, "tokens": tokens, "in_series": in_series, "ranks": self.ranks.count, **self.facts}
+            self.pending = [self.thread.submit(self.publish, temporary, record, written, logits_BTV)]
+        else:
+            self.pending = written
+        if not self.engine.settings.asynchronous_saving:
+            self.finish()
 
-    def publish_written(self) -> None:
-        """Publishes a save that has come to its end, without waiting for it. The first rank's end is everybody's."""
-        if self.pending and self.ranks.rank == 0 and all(future.done() for future in self.pending[1]):
-            self.publish()
+    def raise_failure(self) -> None:
+        """Raises what has gone wrong with the save under way, if it has, without waiting for it."""
+        for future in self.pending:
+            if future.done():
+                future.result()
 
     def finish(self) -> None:
         """Waits for the save under way. Every rank must call it."""
-        if self.pending:
-            for future in self.pending[1]:
-                future.result()
-            if self.ranks.rank == 0:
-                self.publish()
-            self.pending = None
-        self.ranks.any(False)
+        for future in self.pending:
+            future.result()
+        self.pending = []
+        self.ranks.any(False)  # the first rank comes here when the checkpoint has its name
 
-    def publish(self) -> None:
-        """Adds probe and record, renames the folder, and drops what is no longer needed to resume."""
+    def publish(
+        self, temporary: Path, record: dict[str, Any], written: list["Future[Any]"], logits_BTV: "torch.Tensor"
+    ) -> None:
+        """When all ranks have written: adds probe and record, renames the folder, and drops what is not needed."""
         from safetensors.torch import save_file
 
-        assert self.pending is not None
-        record, futures, logits_BTV = self.pending
-        for future in futures:
-            future.result()  # a failed save raises here
-        self.pending = None
-        temporary = self.folder / f"{step_name(record['step'])}.tmp"
+        for future in written:
+            future.result()  # the first rank's is done when everybody's are
         final = temporary.with_suffix("")
         save_file({"tokens": self.probe_BT.contiguous(), "logits": logits_BTV}, temporary / "probe.safetensors")
-        files = {p.relative_to(temporary).as_posix(): p.stat().st_size for p in temporary.rglob("*") if p.is_file()}
+        paths = sorted(path for path in temporary.rglob("*") if path.is_file())
+        files = {path.relative_to(temporary).as_posix(): describe_file(path) for path in paths}
         # the probe's logits stand for the weights: a retrained step is another input to those who read it
-        record["weights"] = file_hash(temporary / "probe.safetensors")
+        record["weights"] = files["probe.safetensors"]["sha256"]
         write_json(temporary / "run.json", {**record, "files": files})
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
@@ -123,15 +125,20 @@ def check_origin(folder: Path, started: dict[str, Any]) -> None:
         raise BadInput(f"{folder} was made with {difference}; it is another run's: take it away, or change run_dir")
 
 
-def check_files(folder: Path, part: str = "") -> None:
-    """Compares the sizes of a checkpoint's files (of one part of it) with its record."""
-    for name, size in read_json(folder / "run.json")["files"].items():
+def describe_file(path: Path) -> dict[str, Any]:
+    """What a checkpoint's record says of one of its files."""
+    return {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+
+
+def check_files(folder: Path, part: str = "", checksums: bool = False) -> None:
+    """Compares a checkpoint's files (of one part of it) with its record: their sizes, or their checksums too."""
+    for name, told in read_json(folder / "run.json")["files"].items():
         path = folder / name
         if not name.startswith(part) or (name.startswith("optimizer/") and not (folder / "optimizer").is_dir()):
             continue
+        cure = f"delete {folder} and pretrain/train.py resumes from the checkpoint before it"
         found = path.stat().st_size if path.is_file() else 0
-        if found != size:
-            raise BadInput(
-                f"{path}: truncated checkpoint: {found:,} bytes, its record says {size:,}; "
-                f"delete {folder} and pretrain/train.py resumes from the checkpoint before it"
-            )
+        if found != told["bytes"]:
+            raise BadInput(f"{path}: truncated checkpoint: {found:,} bytes, its record says {told['bytes']:,}; {cure}")
+        if checksums and file_hash(path) != told["sha256"]:
+            raise BadInput(f"{path}: corrupt checkpoint: its checksum differs from its record's; {cure}")

@@ -56,7 +56,7 @@ def train_briefly(study: Study, ranks: int, steps: int, folder: Path) -> dict[st
         "ranks": ranks,
         "tokens per second": statistics.median(row["tokens_per_second"] for row in timed),
         "allocated": max((row["memory_gib"] * GIB for row in rows if "memory_gib" in row), default=None),
-        "checkpoint bytes": sum(files.values()),
+        "checkpoint bytes": sum(file["bytes"] for file in files.values()),
     }
 
 

@@ -91,9 +91,13 @@ def rows(exports: list[Path], parent: str | None) -> list[dict[str, Any]]:
     return table
 
 
-def check_space(folder: Path, files: dict[str, int], dtype: str) -> None:
+def check_space(folder: Path, files: dict[str, Any], dtype: str) -> None:
     """Refuses an export for which the disk has no room; its weights are those of the checkpoint, in another type."""
-    need = sum(size for name, size in files.items() if name.startswith("model/")) * BYTES[dtype] // BYTES["float32"]
+    need = (
+        sum(file["bytes"] for name, file in files.items() if name.startswith("model/"))
+        * BYTES[dtype]
+        // BYTES["float32"]
+    )
     free = shutil.disk_usage(folder).free
     if free < need:
         raise BadInput(
@@ -113,7 +117,7 @@ def export(checkpoint: Path, config: Path, tokenizer: str, folder: Path, s: Sett
     from pretrain.models import assemble_model
     from snakmodel.models import add_older_keys, load_model, load_tokenizer, logit_difference
 
-    check_files(checkpoint)
+    check_files(checkpoint, "model/", checksums=True)
     model = assemble_model(checkpoint, config).to(getattr(torch, s.dtype))
     model.save_pretrained(folder)
     load_tokenizer(tokenizer).save_pretrained(folder)

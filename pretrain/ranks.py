@@ -2,6 +2,7 @@
 
 import atexit
 import faulthandler
+import math
 import os
 import signal
 import sys
@@ -35,7 +36,7 @@ class Ranks:
             store=dist.PrefixStore("training", store),
             rank=self.rank,
             world_size=self.count,
-            timeout=timedelta(minutes=2 * hang_minutes + 1),  # the watchdog speaks first
+            timeout=timedelta(minutes=2 * hang_minutes + 1),  # after the first step, the watchdog speaks first
         )
         assert (dist.get_rank(), dist.get_world_size()) == (self.rank, self.count)
         self.signal: str | None = None
@@ -67,7 +68,7 @@ class Watchdog:
 
     def __init__(self, store: Any, rank: int, count: int, seconds: float) -> None:
         self.store, self.rank, self.count, self.seconds = store, rank, count, seconds
-        self.step, self.clock = 0, time.monotonic()
+        self.step, self.clock = 0, math.inf  # until the first step, which may take long, the group's own timeout counts
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.watch, daemon=True)
         self.thread.start()

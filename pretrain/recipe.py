@@ -100,7 +100,9 @@ class Settings:
     tensorboard: bool = knob(False, "write checkpoints/tensorboard too", execution=True)
     wandb: str | None = knob(None, "project of Weights & Biases to log to; its key from WANDB_API_KEY", execution=True)
     hang_minutes: float = knob(30, "without a finished step before the job ends itself", above=0, execution=True)
-    verify_shards: bool = knob(True, "compare the shards' checksums first (about a second a GB)", execution=True)
+    verify: bool = knob(
+        True, "compare checksums of shards and of the checkpoint to resume from (a second a GB)", execution=True
+    )
 
 
 def check(s: Settings, where: object) -> None:

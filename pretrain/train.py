@@ -44,7 +44,7 @@ def main() -> None:
     work = begin(command, folder, inputs, writes=rank == 0)
     if work is None and (folder / "run.json").is_file() and not command.overwrite:
         raise SystemExit(3 if command.check else 0)
-    pools, validation, done = read_inputs(command, count, s.verify_shards and rank == 0)
+    pools, validation, done = read_inputs(command, count, s.verify and rank == 0)
     if work is None:
         return
     if done:
@@ -94,7 +94,7 @@ def main() -> None:
         ranks.watchdog.beat(step)
         if profiler:
             profiler.step()
-        saver.publish_written()
+        saver.raise_failure()
         stopped, last = ranks.any(ranks.signal is not None), step == steps
         validates = bool(s.validate_every) and (step % s.validate_every == 0 or last)
         saves = step % s.save_every == 0 or last
@@ -155,7 +155,7 @@ def read_inputs(command: Command[Settings], ranks: int, verify: bool) -> tuple[l
     for shard in train + replayed:
         check_tokenizer(shard, s.tokenizer)
     if done := newest_resumable(folder):
-        check_files(folder / step_name(done))
+        check_files(folder / step_name(done), checksums=verify)
     return pools, validation, done
 
 

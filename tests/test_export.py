@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from pretrain import export
+from pretrain.checkpoints import describe_file
 from pretrain.models import build_model
 from pretrain.recipe import Settings
 from snakmodel.config import BadInput
@@ -45,7 +46,7 @@ def save_checkpoint(folder, step, model, **facts):
     path = folder / f"step-{step:05d}"
     dcp.save({"model": model.state_dict()}, checkpoint_id=path / "model", no_dist=True)
     save_file({"tokens": TOKENS, "logits": logits_of(model)}, path / "probe.safetensors")
-    files = {p.relative_to(path).as_posix(): p.stat().st_size for p in path.rglob("*") if p.is_file()}
+    files = {p.relative_to(path).as_posix(): describe_file(p) for p in path.rglob("*") if p.is_file()}
     write_json(path / "run.json", {"step": step, "tokens": 32 * step, "files": files, **facts})
     model.config.save_pretrained(folder / "config")
 
@@ -167,7 +168,7 @@ def test_a_branch_of_no_step_or_no_run_is_one_line(recipe, tmp_path):
 
 
 def test_an_export_that_the_disk_has_no_room_for_is_refused_before_it_begins(tmp_path):
-    files = {"model/__0_0.distcp": 4 * 10**18, "optimizer/__0_0.distcp": 8 * 10**18}
+    files = {"model/__0_0.distcp": {"bytes": 4 * 10**18}, "optimizer/__0_0.distcp": {"bytes": 8 * 10**18}}
     with pytest.raises(BadInput, match=r"needs 2000000000\.0 GB, its disk has .* GB free; make room"):
         export.check_space(tmp_path, files, "bfloat16")
     export.check_space(tmp_path, {"model/__0_0.distcp": 1, "optimizer/__0_0.distcp": 8 * 10**18}, "float32")

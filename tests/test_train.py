@@ -206,10 +206,17 @@ def test_a_run_that_only_skips_stops_and_says_why(tiny_run, tmp_path):
     assert done.returncode == 2 and "gradient nan" in done.stdout
 
 
-def test_a_checkpoint_of_another_run_is_refused_by_what_differs(tiny_run, tmp_path):
+def test_a_checkpoint_that_is_damaged_or_another_runs_is_refused_by_what_differs(tiny_run, tmp_path):
     recipe = copy_run(tiny_run, tmp_path, "shards", "checkpoints")
     folder = tmp_path / "run/checkpoints"
     (folder / "run.json").unlink()
+    state = folder / "step-00016/optimizer/__1_0.distcp"
+    whole = state.read_bytes()
+    state.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    assert "__1_0.distcp: corrupt checkpoint: its checksum differs from its record's; delete" in refused(TRAIN, *recipe)
+    state.write_bytes(whole[:-1])
+    assert "__1_0.distcp: truncated checkpoint" in refused(TRAIN, *recipe)
+    state.write_bytes(whole)
     record = read_json(folder / "step-00016/run.json")
     record["settings"]["seed"] = 1
     write_json(folder / "step-00016/run.json", record)
@@ -258,5 +265,9 @@ def test_an_exported_step_has_the_trained_models_logits_and_a_wrong_one_is_refus
     words = copy_run(tiny_run, tmp_path, "checkpoints")
     steps, models = tmp_path / "run/checkpoints", tmp_path / "run/models"
     shutil.copytree(steps / "step-00002/model", steps / "step-00008/model", dirs_exist_ok=True)
+    assert "corrupt checkpoint: its checksum differs" in refused("pretrain/export.py", *words)
+    record, other = (read_json(steps / name / "run.json") for name in ("step-00008", "step-00002"))
+    record["files"] |= {name: file for name, file in other["files"].items() if name.startswith("model/")}
+    write_json(steps / "step-00008/run.json", record)  # now only the model itself can tell
     assert "step-00008: logits differ from the trained model's by" in refused("pretrain/export.py", *words)
     assert not (models / "step-00008/run.json").exists() and not (models / "series.json").exists()
