@@ -8,7 +8,7 @@ asked for it is no part of the series: it goes as soon as it is not needed to re
 """
 
 import shutil
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,8 @@ class Saver:
     def finish(self) -> None:
         """Waits for the save under way. Every rank must call it."""
         for future in self.pending:
+            while not wait([future], timeout=10).done:
+                self.ranks.watchdog.beat()
             future.result()
         self.pending = []
         self.ranks.any(False)  # the first rank comes here when the checkpoint has its name
@@ -87,7 +89,8 @@ class Saver:
         # the probe's logits stand for the weights: a retrained step is another input to those who read it
         record["weights"] = files["probe.safetensors"]["sha256"]
         write_json(temporary / "run.json", {**record, "files": files})
-        shutil.rmtree(final, ignore_errors=True)
+        if final.is_dir():  # a step that was saved before, and is trained again
+            final.rename(final.with_suffix(".old.tmp"))
         temporary.rename(final)
         self.prune()
 

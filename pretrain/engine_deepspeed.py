@@ -165,6 +165,7 @@ class DeepSpeedEngine:
         self.withheld = []
 
     @torch.no_grad()
+    @torch.compiler.set_stance("force_eager")  # other shapes than training's: not worth a compilation each
     def summed_loss(self, batches: Iterable[Batch]) -> torch.Tensor:
         """The sum of the loss over all ranks' batches, nats. Every rank must bring as many."""
         self.engine.eval()
@@ -176,6 +177,7 @@ class DeepSpeedEngine:
         return total
 
     @torch.no_grad()
+    @torch.compiler.set_stance("force_eager")
     def logits(self, tokens_BT: torch.Tensor) -> torch.Tensor:
         """Logits of the live model, float32 on the CPU, shape [batch, length, vocabulary]. Every rank must call it."""
         self.engine.eval()

@@ -93,7 +93,9 @@ class FsdpEngine:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = torch.zeros((), device=self.device)
-        for piece in batch.pieces(s.micro_batch, self.device):
+        pieces = len(batch.inputs_BT) // s.micro_batch
+        for number, piece in enumerate(batch.pieces(s.micro_batch, self.device), 1):
+            self.objective.set_requires_all_reduce(number == pieces)  # hybrid: copies exchange gradients once a step
             part = self.objective(*piece) / batch.targets_BT.numel()
             part.backward()
             loss += part.detach()
@@ -109,6 +111,7 @@ class FsdpEngine:
         return loss, norm, skipped
 
     @torch.no_grad()
+    @torch.compiler.set_stance("force_eager")  # other shapes than training's: not worth a compilation each
     def summed_loss(self, batches: Iterable[Batch]) -> torch.Tensor:
         """The sum of the loss over all ranks' batches, nats. Every rank must bring as many."""
         self.objective.eval()
@@ -121,6 +124,7 @@ class FsdpEngine:
         return total
 
     @torch.no_grad()
+    @torch.compiler.set_stance("force_eager")
     def logits(self, tokens_BT: torch.Tensor) -> torch.Tensor:
         """Logits of the live model, float32 on the CPU, shape [batch, length, vocabulary]. Every rank must call it."""
         self.objective.eval()
@@ -161,7 +165,10 @@ class FsdpEngine:
                 f"{folder}: unreadable checkpoint ({str(error).splitlines()[0]}); delete it to resume"
             ) from None
         set_model_state_dict(self.model, model_state["model"])
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         set_optimizer_state_dict(self.model, self.optimizer, optim_state_dict=optimizer_state["optimizer"])
+        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(own)  # a branch has settings of its own
 
 
 def make_mesh(device: str, shard_ranks: int | None) -> DeviceMesh:

@@ -25,7 +25,9 @@ class Settings:
     free_space: bool = knob(
         False, "delete the training shards of exported steps that are no longer resumable", execution=True
     )
-    tolerance: float = knob(1e-3, "largest logit difference allowed, in standard deviations of the logits", above=0)
+    tolerance: float = knob(
+        1e-3, "root mean square of the logits' differences that is allowed, in their standard deviations", above=0
+    )
 
 
 def main() -> None:
@@ -49,7 +51,7 @@ def main() -> None:
 
             check_space(folder, record["files"], s.dtype)
             difference = export(checkpoint, checkpoints / "config", training["tokenizer"], folder, s)
-            print(f"{checkpoint.name}: logits differ by {difference:.1e} standard deviations at most", flush=True)
+            print(f"{checkpoint.name}: logits differ by {difference:.1e} standard deviations", flush=True)
             facts = {"step": record["step"], "tokens": record["tokens"], "parent": parent}
             facts["training"] = {"settings": training, "commit": started["commit"]}
             work.finish(**facts, logit_difference=difference, **hash_folder(folder))
@@ -109,13 +111,13 @@ def check_space(folder: Path, files: dict[str, Any], dtype: str) -> None:
 def export(checkpoint: Path, config: Path, tokenizer: str, folder: Path, s: Settings) -> float:
     """Writes one Hugging Face folder, loads it again and compares its logits with the live model's.
 
-    Returns the largest difference in standard deviations of the logits; refuses one above the tolerance.
+    Returns the root mean square of the differences, in standard deviations of the logits; refuses too large a one.
     """
     import torch  # late: a finished stage says so at once
     from safetensors.torch import load_file
 
     from pretrain.models import assemble_model
-    from snakmodel.models import add_older_keys, load_model, load_tokenizer, logit_difference
+    from snakmodel.models import add_older_keys, load_model, load_tokenizer, typical_difference
 
     check_files(checkpoint, "model/", checksums=True)
     model = assemble_model(checkpoint, config).to(getattr(torch, s.dtype))
@@ -126,7 +128,7 @@ def export(checkpoint: Path, config: Path, tokenizer: str, folder: Path, s: Sett
     exported = load_model(folder, dtype=getattr(torch, s.dtype))
     with torch.no_grad():
         logits_BTV = exported(input_ids=probe["tokens"]).logits.float()
-    difference = logit_difference(logits_BTV, probe["logits"])
+    difference = typical_difference(logits_BTV, probe["logits"])
     if not difference <= s.tolerance:  # not <=: a NaN is refused too
         raise BadInput(
             f"{folder}: logits differ from the trained model's by {difference:.3g} standard deviations, "

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from pretrain.recipe import Settings
 from snakmodel.config import BadInput
@@ -33,29 +34,37 @@ def build_model(s: Settings, parent: str | None) -> PreTrainedModel:
     return model
 
 
-def share_model(s: Settings, parent: str | None) -> PreTrainedModel:
+def share_model(s: Settings, parent: str | None, resumed: Path | None) -> PreTrainedModel:
     """build_model() on the first rank; on the others its shape, with weights that the engine fetches from the first.
 
-    So a machine's memory holds the whole model once. Memory that is never written is never given.
+    So a machine's memory holds the whole model once. resumed: folder of the config of a run that goes on; then all
+    ranks have the shape only, and the engine loads a checkpoint.
     """
     shared: list[Any] = [None]
+    model = None
     if dist.get_rank() == 0:
         try:
-            model = build_model(s, parent)
-            shared = [model.config]
+            if resumed is None:
+                model = build_model(s, parent)
+            shared = [model.config if model else AutoConfig.from_pretrained(str(resumed))]
         except BadInput as error:
             shared = [error]
     dist.broadcast_object_list(shared)
     if isinstance(shared[0], BadInput):
         raise shared[0]
-    if dist.get_rank() != 0:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(shared[0], dtype=torch.float32)
-        model.to_empty(device="cpu")
-        model.tie_weights()
-        freeze(model, s.frozen)
-    for buffer in model.buffers():
-        dist.broadcast(buffer, 0)
+    return model or empty_model(shared[0], s.frozen)
+
+
+def empty_model(config: PretrainedConfig, frozen: list[str]) -> PreTrainedModel:
+    """A float32 model on the CPU whose buffers are right and whose weights mean nothing.
+
+    Memory that is never written is never taken.
+    """
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model._apply(lambda tensor: torch.empty_like(tensor, device="cpu") if tensor.is_meta else tensor)
+    model.tie_weights()
+    freeze(model, frozen)
     return model
 
 
@@ -154,4 +163,5 @@ def assemble_model(checkpoint: Path, config: Path) -> PreTrainedModel:
         raise BadInput(f"{checkpoint}: unreadable checkpoint ({str(error).splitlines()[0]})") from None
     model.load_state_dict(state, assign=True)
     model.tie_weights()
+    model.generation_config = GenerationConfig.from_pretrained(config)  # the parent's own, where it has one
     return model

@@ -3,9 +3,11 @@
 The numbers stay on the device until a line is due, so that the host never waits for a step in between.
 """
 
+import json
 import math
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,26 +20,30 @@ from pretrain.machines import device_facts
 from pretrain.ranks import Ranks
 from pretrain.recipe import Settings, total_steps
 from snakmodel.config import BadInput
-from snakmodel.records import write_jsonl
+from snakmodel.records import read_json, read_jsonl, write_jsonl
 
 Row = dict[str, Any]
+WINDOW = 128  # steps that are called recent
 
 
 class Monitor:
-    """The log of a run."""
+    """The log of a run; of its rows, only the newest stay in memory."""
 
     def __init__(self, s: Settings, ranks: Ranks, folder: Path, rows: list[Row], model: PreTrainedModel) -> None:
-        """rows: of the steps before."""
-        self.settings, self.ranks, self.path, self.rows = s, ranks, folder / "log.jsonl", rows
+        """rows: of the steps before, to which the log is cut."""
+        self.settings, self.ranks, self.path = s, ranks, folder / "log.jsonl"
+        self.rows = deque(rows, maxlen=max(WINDOW, s.max_skipped))
         self.tokens = s.global_batch * s.sequence_length  # of a step
         self.peak = peak_flops(s, ranks.device)  # of one device; None: not known, so no MFU
         self.flops = flops_per_token(model.config, sum(p.numel() for p in model.parameters()), s.sequence_length)
         self.waiting: list[tuple[Row, tuple[torch.Tensor, ...], Mark, Mark]] = []
-        self.writers = outside_writers(s, folder) if ranks.rank == 0 else []
+        self.writers = outside_writers(s, folder, len(rows)) if ranks.rank == 0 else []
+        if ranks.rank == 0:
+            write_jsonl(self.path, rows)
 
     def begin(self, bits_per_byte: dict[str, float]) -> None:
         """Notes what the model knows before its first step."""
-        self.rows.append({"step": 0, "tokens": 0, "bits_per_byte": bits_per_byte})
+        self.write([{"step": 0, "tokens": 0, "bits_per_byte": bits_per_byte}])
         known = " ".join(f"{name} {value:.3f}" for name, value in bits_per_byte.items())
         self.ranks.say(f"step     0/{total_steps(self.settings)} | bits/byte {known}")
 
@@ -50,6 +56,7 @@ class Monitor:
 
     def flush(self, **last: Any) -> None:
         """Waits for the device, and writes what was noted; `last` goes to the last of the rows."""
+        fresh: list[Row] = []
         for row, seen, begun, ended in self.waiting:
             loss, norm, skipped = (float(value) for value in seen)
             row["seconds"] = ended.since(begun)
@@ -61,23 +68,29 @@ class Monitor:
                 row["mfu"] = self.flops * row["tokens_per_second"] / (self.peak * self.ranks.count)
             if self.ranks.device.type == "cuda":
                 row["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-            self.rows.append(row)
-        if self.waiting and last:
-            self.rows[-1].update(last)
-        fresh, self.waiting = self.rows[len(self.rows) - len(self.waiting) :], []
-        if self.ranks.rank == 0 and fresh:
-            write_jsonl(self.path, self.rows)
-            for write in self.writers:
-                for row in fresh:
-                    write(row)
-        for row in fresh:
+            fresh.append(row)
             if "skipped" in row:
                 self.ranks.say(f"step {row['step']:5d} skipped: {row['skipped']}")
+        if fresh:
+            fresh[-1] |= {"recent": percentiles([*self.rows, *fresh][-WINDOW:]), **last}
+        self.waiting = []
+        self.write(fresh)
         self.refuse_skipping()
+
+    def write(self, rows: list[Row]) -> None:
+        """Adds rows to the log and wherever else they go."""
+        self.rows.extend(rows)
+        if self.ranks.rank != 0:
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(finite(row)) + "\n" for row in rows))
+        for write in self.writers:
+            for row in rows:
+                write(row)
 
     def refuse_skipping(self) -> None:
         """Stops a run whose newest steps were all skipped."""
-        newest = self.rows[-self.settings.max_skipped :]
+        newest = list(self.rows)[-self.settings.max_skipped :]
         if len(newest) == self.settings.max_skipped and all("skipped" in row for row in newest):
             raise BadInput(
                 f"step {newest[-1]['step']}: the last {len(newest)} steps were skipped ({newest[-1]['skipped']}); "
@@ -111,21 +124,38 @@ class Monitor:
         return profiler
 
     def summary(self) -> Row:
-        """How the run went, for its record: percentiles of the step time (s), the time waited for data, speed."""
-        trained = [row for row in self.rows if row["step"]]
-        seconds = sorted(row["seconds"] for row in trained)
-        if not seconds:
+        """How the run went, for its record: step time, the time waited for data, speed. Reads the whole log."""
+        trained = [row for row in read_jsonl(self.path) if row["step"]]
+        if not trained:
             return {}
-        at = {
-            name: seconds[math.ceil(share * len(seconds)) - 1]
-            for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
-        }
-        found: Row = {"step_seconds": at, "tokens_per_second": self.tokens / at["p50"]}
-        found["data_wait_share"] = sum(row["data_wait"] for row in trained) / sum(seconds)
+        found = percentiles(trained)
+        found["tokens_per_second"] = self.tokens / found["seconds_p50"]
         for key in ("mfu", "memory_gib"):
-            if key in self.rows[-1]:
-                found[key] = statistics.median(row[key] for row in self.rows if key in row)
-        return found | {"skipped_steps": sum("skipped" in row for row in self.rows)}
+            if key in trained[-1]:
+                found[key] = statistics.median(row[key] for row in trained if key in row)
+        return found | {"skipped_steps": sum("skipped" in row for row in trained)}
+
+
+def percentiles(rows: list[Row]) -> Row:
+    """The step time (seconds), and the share of it that the step waited for its data."""
+    seconds = sorted(row["seconds"] for row in rows if row["step"])
+    waited = sum(row["data_wait"] for row in rows if row["step"])
+    found: Row = {f"seconds_p{p}": seconds[math.ceil(p / 100 * len(seconds)) - 1] for p in (50, 95, 99)}
+    return found | {"data_wait_share": waited / sum(seconds)}
+
+
+def read_log(path: Path, done: int) -> list[Row]:
+    """The rows of a log up to step `done`; what came after was not saved, and its last line may be cut off."""
+    if not done:
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [row for row in map(json.loads, lines) if row["step"] <= done]
+
+
+def finite(row: Row) -> Row:
+    """A row that any reader of JSON takes: bits per byte of a model that has diverged may be no number."""
+    held_out = {name: value for name, value in row.get("bits_per_byte", {}).items() if math.isfinite(value)}
+    return {**row, "bits_per_byte": held_out} if "bits_per_byte" in row else row
 
 
 class Mark:
@@ -152,15 +182,15 @@ def peak_flops(s: Settings, device: torch.device) -> float | None:
     return tflops * 1e12 if tflops else None
 
 
-def outside_writers(s: Settings, folder: Path) -> list[Callable[[Row], None]]:
-    """What else a row is written to."""
+def outside_writers(s: Settings, folder: Path, done: int) -> list[Callable[[Row], None]]:
+    """What else a row is written to. done: steps that are kept; later ones are written anew."""
     writers: list[Callable[[Row], None]] = []
     if s.tensorboard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise BadInput("pretrain.tensorboard needs `pip install tensorboard`") from None
-        board = SummaryWriter(folder / "tensorboard")
+        board = SummaryWriter(folder / "tensorboard", purge_step=done + 1)
 
         def write_board(row: Row) -> None:
             for name, value in numbers(row).items():
@@ -173,9 +203,9 @@ def outside_writers(s: Settings, folder: Path) -> list[Callable[[Row], None]]:
             import wandb
         except ImportError:
             raise BadInput("pretrain.wandb needs `pip install wandb`") from None
-        run = wandb.init(
-            project=s.wandb, dir=folder, resume="allow", id=f"{folder.resolve().parent.name}", config=vars(s)
-        )
+        name = folder.resolve().parent.name
+        begun = read_json(folder / "started.json")["begun"].replace(":", "-")  # stays, when the run goes on
+        run = wandb.init(project=s.wandb, dir=folder, resume="allow", id=f"{name}-{begun}", name=name)
         writers.append(lambda row: run.log(numbers(row), step=row["step"]))
     return writers
 

@@ -59,8 +59,8 @@ class Objective(torch.nn.Module):
             return summed_loss(self.model(**read).logits.flatten(0, 1), targets_BT.flatten())
         hidden_ND = self.model.base_model(**read).last_hidden_state.flatten(0, 1)
         targets_N, head = targets_BT.flatten(), self.model.get_output_embeddings()
-        if self.fused is not None and self.training:
-            return self.fused(head.weight, hidden_ND, targets_N)
+        if self.fused is not None:
+            return self.fused(head.weight, hidden_ND, targets_N, head.bias)
         if len(targets_N) <= self.chunk:
             return summed_loss(head(hidden_ND), targets_N)
         chunks = zip(hidden_ND.split(self.chunk), targets_N.split(self.chunk), strict=True)
@@ -87,12 +87,13 @@ def prepare_layers(model: PreTrainedModel, s: Settings) -> list[torch.nn.Module]
     layers = []
     for parent, name, layer in find_layers(model):
         if s.activation_checkpointing == "full":
-            layer = checkpoint_wrapper(layer, preserve_rng_state=False)
+            layer = checkpoint_wrapper(layer)
         elif s.activation_checkpointing == "selective":
             keep_dear = partial(create_selective_checkpoint_contexts, selective_policy)
-            layer = checkpoint_wrapper(layer, context_fn=keep_dear, preserve_rng_state=False)
+            layer = checkpoint_wrapper(layer, context_fn=keep_dear)
         if s.compile:
-            layer.compile()  # a layer at a time: one short compilation serves them all
+            # a layer at a time: one short compilation serves them all; every micro-batch has the same shape
+            layer.compile(dynamic=False)
         setattr(parent, name, layer)
         layers.append(layer)
     return layers

@@ -9,7 +9,7 @@ RUN_DIR/preflight/plan.json.
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from pretrain.recipe import Settings as Recipe
 from pretrain.recipe import check
 from snakmodel.config import BadInput, knob, read_command, read_recipe, run_script
 from snakmodel.paths import SECTIONS
-from snakmodel.records import begin, read_json, write_json
+from snakmodel.records import begin, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from pretrain.memory import Activations
@@ -51,12 +51,15 @@ def main() -> None:
     s, folder = command.settings, command.run.folder("preflight")
     machine = read_machine(s.machine, s.nodes)
     check_ranks(recipe, machine.ranks, s)
-    # always made again: it is cheap, and depends on settings that shape no other result
-    work = begin(replace(command, overwrite=True), folder, {"machines": CATALOGUE})
+    export = read_recipe(command.config)[0].get("export") or {}
+    # a plan depends on settings that shape no other result, such as the micro-batch: on all of them
+    everything: Any = {**asdict(s), "pretrain": asdict(recipe), "export": export}
+    work = begin(replace(command, settings=everything), folder, {"machines": CATALOGUE}, derived=True)
     if work is None:
+        if sys.stdout.isatty() and (folder / "plan.txt").is_file():  # somebody wants to read it
+            print((folder / "plan.txt").read_text(encoding="utf-8"))
         return
     study = study_model(recipe, s.architecture, str(command.config))
-    export = read_recipe(command.config)[0].get("export") or {}
     plan = make_plan(study, machine, export, s.mfu, s.carbon_intensity, s.published_hours)
     write_json(folder / "plan.json", plan)
     print(plan_table(plan), flush=True)
@@ -66,6 +69,8 @@ def main() -> None:
         plan["dry run"] = correct(plan, machine, train_briefly(study, machine.ranks, s.dry_steps, folder))
         write_json(folder / "plan.json", plan)
         print(dry_run_table(plan), flush=True)
+    tables = [plan_table(plan), *([dry_run_table(plan)] if s.dry_run else [])]
+    write_text(folder / "plan.txt", "\n".join(tables) + "\n")
     work.finish(fits=plan["memory"]["fits"])
 
 

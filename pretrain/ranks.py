@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from types import FrameType
 from typing import Any
@@ -57,6 +58,12 @@ class Ranks:
         dist.all_reduce(votes, dist.ReduceOp.MAX)
         return bool(votes)
 
+    def share(self, value: Any) -> Any:
+        """The first rank's value, for all."""
+        values = [value]
+        dist.broadcast_object_list(values, 0)
+        return values[0]
+
     def say(self, text: str) -> None:
         """Prints on the first rank."""
         if self.rank == 0:
@@ -79,31 +86,39 @@ class Watchdog:
         self.over.set()
         self.thread.join(timeout=10)
 
-    def beat(self, step: int) -> None:
-        """Says that this rank has come to the end of `step`."""
-        self.step, self.clock = step, time.monotonic()
+    def beat(self, step: int | None = None) -> None:
+        """Says that this rank has come to the end of `step`, or is at work on something that takes long."""
+        self.step, self.clock = self.step if step is None else step, time.monotonic()
 
     def watch(self) -> None:
         """Publishes this rank's step and looks at the clock, until the process ends."""
         while not self.over.wait(min(5.0, self.seconds / 4)):
-            try:
-                self.store.set(str(self.rank), str(self.step))
-            except Exception:
-                pass  # the first rank, which keeps the store, is gone; the clock tells
             if time.monotonic() - self.clock > self.seconds:
-                print(f"error: {self.accuse()}", file=sys.stderr, flush=True)
-                faulthandler.dump_traceback(all_threads=True)
-                os._exit(HUNG)
+                self.end()
+            with suppress(Exception):  # the first rank, which keeps the store, may be gone; the clock tells
+                self.store.set(str(self.rank), str(self.step))
+
+    def end(self) -> None:
+        """Ends the process, with what is known."""
+        known: list[str] = []
+        asking = threading.Thread(target=lambda: known.append(self.accuse()), daemon=True)
+        asking.start()
+        asking.join(10)  # the store may hang too
+        print(
+            f"error: rank {self.rank}: no step has finished for {self.seconds / 60:g} minutes (hang_minutes), "
+            f"after step {self.step}{'; '.join(['', *known])}; the same command resumes from the newest checkpoint",
+            file=sys.stderr,
+            flush=True,
+        )
+        faulthandler.dump_traceback(all_threads=True)
+        os._exit(HUNG)
 
     def accuse(self) -> str:
-        """Which rank has come least far, as far as is known."""
-        said = f"rank {self.rank}: no step has finished for {self.seconds / 60:g} minutes (hang_minutes), after step"
-        said += f" {self.step}; the job ends, the same command resumes from the newest checkpoint"
+        """Which ranks have come least far, as far as is known."""
         try:
-            steps = {
-                rank: int(self.store.get(str(rank))) for rank in range(self.count) if self.store.check([str(rank)])
-            }
+            known = [rank for rank in range(self.count) if self.store.check([str(rank)])]
+            steps = {rank: int(self.store.get(str(rank))) for rank in known}
         except Exception:
-            return f"{said}; rank 0 cannot be reached"
-        silent = [str(rank) for rank in range(self.count) if rank not in steps or steps[rank] < max(steps.values())]
-        return f"{said}; behind the others: rank {', '.join(silent)}" if silent else said
+            return "rank 0 cannot be reached"
+        behind = [str(rank) for rank in range(self.count) if steps.get(rank, -1) < max(steps.values(), default=0)]
+        return f"behind the others: rank {', '.join(behind)}" if behind else "no rank is behind the others"

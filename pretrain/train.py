@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pretrain.checkpoints import Saver, check_files, check_origin, newest_resumable
 from pretrain.mixture import Pool, describe, make_pools
@@ -21,7 +21,7 @@ from pretrain.schedule import learning_rate
 from pretrain.zero_config import zero_config
 from snakmodel.config import BadInput, Command, read_command, run_script
 from snakmodel.paths import step_name
-from snakmodel.records import begin, file_hash, read_json, read_jsonl
+from snakmodel.records import Work, begin, file_hash, read_json
 from snakmodel.series import parse_branch, resolve_branch, resolve_model
 from snakmodel.shards import ShardReader, open_shards
 
@@ -34,21 +34,17 @@ def main() -> None:
     s, folder, shards = command.settings, command.run.folder("pretrain"), command.run.folder("make_shards")
     check(s, command.config)
     rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if s.deepspeed:
-        zero_config(s, count)
+    if (folder / "run.json").is_file() and rank != 0 and not command.overwrite:
+        return  # finished, as the first rank says
     parent = find_parent(s)
-    inputs: dict[str, str | Path] = {"shards": shards}
-    inputs |= {"parent": parent} if parent else {}
-    inputs |= {"replay": Path(s.replay.shards)} if s.replay else {}
-    inputs |= {"deepspeed": Path(s.deepspeed)} if s.deepspeed else {}
-    work = begin(command, folder, inputs, writes=rank == 0)
-    if work is None and (folder / "run.json").is_file() and not command.overwrite:
+    # the first rank looks, and tells the others what it found: their view of a shared disk may be older
+    work = begin(command, folder, find_inputs(s, shards, parent)) if rank == 0 else None
+    if rank == 0 and work is None and (folder / "run.json").is_file() and not command.overwrite:
         raise SystemExit(3 if command.check else 0)
-    pools, validation, done = read_inputs(command, count, s.verify and rank == 0)
-    if work is None:
+    pools, validation = read_text(command, count, s.verify and rank == 0)
+    done = check_newest(folder, work, s.verify) if rank == 0 else 0
+    if rank == 0 and work is None:
         return
-    if done:
-        check_origin(folder / step_name(done), work.started)
 
     import torch  # late: a finished or faulty run says so at once
     import torch.distributed as dist
@@ -57,25 +53,33 @@ def main() -> None:
     from pretrain.guard import Guard
     from pretrain.loader import batches
     from pretrain.models import share_model
-    from pretrain.monitor import Mark, Monitor
+    from pretrain.monitor import Mark, Monitor, read_log
     from pretrain.ranks import STOPPED, Ranks
     from pretrain.validation import bits_per_byte, check_loss, read_held_out, validation_files
 
     ranks = Ranks(s.hang_minutes)
-    model = share_model(s, parent)
-    if ranks.rank == 0:
+    done, started = ranks.share((done, work.started if work else None))
+    model = share_model(s, parent, folder / "config" if done else None)
+    if ranks.rank == 0 and not done:
         model.config.save_pretrained(folder / "config")
+        model.generation_config.save_pretrained(folder / "config")
+    check_vocabulary(pools, model.config.vocab_size)
     engine = make_engine(model, ranks.device, s)
     probe_BT = torch.from_numpy(probe_tokens(validation))
     check_loss(engine, probe_BT, ranks.count)
-    if start := folder / step_name(done) if done else find_branch(s):
-        engine.load(start)
+    if done:
+        engine.load(folder / step_name(done))
+    elif s.branch_from:
+        kept = find_branch(s, model.config)
+        ranks.say(f"a branch of {s.branch_from}, its optimiser's state {'kept' if kept else 'made anew'}")
+        if kept:
+            engine.load(kept)
     ranks.say(f"{engine.describe()}; {describe(pools, s)}; from step {done} of {total_steps(s)}")
-    rows = [row for row in read_jsonl(folder / "log.jsonl") if row["step"] <= done] if done else []
+    rows = read_log(folder / "log.jsonl", done)
     held_out = read_held_out(validation_files(s, shards), s, ranks.rank, ranks.count) if s.validate_every else {}
     guard = Guard(s.spike_deviations, [(r["loss"], r["gradient_norm"]) for r in rows if "loss" in r], ranks.device)
     monitor = Monitor(s, ranks, folder, rows, model)
-    saver = Saver(engine, ranks, folder, work.started, probe_BT)
+    saver = Saver(engine, ranks, folder, started, probe_BT)
     if not done and parent is None:
         saver.save(0, 0, in_series=True, resumable=False)
     if not done and s.validate_every:
@@ -117,7 +121,7 @@ def main() -> None:
     if profiler:
         profiler.stop()
     saver.finish()
-    if ranks.rank == 0:
+    if work:
         final = next((row["loss"] for row in reversed(monitor.rows) if "loss" in row), None)
         work.finish(
             steps=steps, tokens=monitor.rows[-1]["tokens"], ranks=ranks.count, device=ranks.device.type, loss=final,
@@ -133,30 +137,57 @@ def find_parent(s: Settings) -> str | None:
     return resolve_model(s.init_from) if s.init_from else None
 
 
-def find_branch(s: Settings) -> Path | None:
-    """The checkpoint that a branch goes on from, with its optimiser's state; None where there is none to be had."""
-    if not s.branch_from:
-        return None
+def find_inputs(s: Settings, shards: Path, parent: str | None) -> dict[str, str | Path]:
+    """What shapes the result besides the settings."""
+    inputs: dict[str, str | Path] = {"shards": shards}
+    inputs |= {"parent": parent} if parent else {}
+    inputs |= {"replay": Path(s.replay.shards)} if s.replay else {}
+    return inputs | ({"deepspeed": Path(s.deepspeed)} if s.deepspeed else {})
+
+
+def find_branch(s: Settings, config: Any) -> Path | None:
+    """The checkpoint whose optimiser's state a branch goes on with; None where it cannot: the export has the weights.
+
+    It must be kept, be of the same engine, and of a model with the same parameters trained.
+    """
+    assert s.branch_from is not None
     run, step = parse_branch(s.branch_from)
     checkpoints = run / "checkpoints"
-    same = read_json(checkpoints / "started.json")["settings"].get("engine", "fsdp") == s.engine
+    before = read_json(checkpoints / "started.json")["settings"]
+    rows = read_json(checkpoints / "config/config.json").get("vocab_size")
+    same = (before.get("engine", "fsdp"), before.get("frozen", []), rows) == (s.engine, s.frozen, config.vocab_size)
     kept = checkpoints / step_name(step)
     return kept if same and (kept / "optimizer").is_dir() else None
 
 
-def read_inputs(command: Command[Settings], ranks: int, verify: bool) -> tuple[list[Pool], list[ShardReader], int]:
-    """Training text, held-out text, and the step to resume from (0: none); refuses what training would fail on."""
-    s, folder, shards = command.settings, command.run.folder("pretrain"), command.run.folder("make_shards")
+def read_text(command: Command[Settings], ranks: int, verify: bool) -> tuple[list[Pool], list[ShardReader]]:
+    """Training text and held-out text; refuses what training would fail on."""
+    s, shards = command.settings, command.run.folder("make_shards")
     check_batch(s.global_batch, s.micro_batch, ranks)
+    if s.deepspeed:
+        zero_config(s, ranks)
     train, validation = (open_shards(shards, name, verify) for name in ("train", "validation"))
     replayed = open_shards(Path(s.replay.shards), "train", verify) if s.replay else []
-    pools = make_pools(s, train, replayed, command.config)
-    probe_tokens(validation)
     for shard in train + replayed:
-        check_tokenizer(shard, s.tokenizer)
+        check_tokenizer(shard, s.tokenizer, train[0])
+    probe_tokens(validation)
+    return make_pools(s, train, replayed, command.config), validation
+
+
+def check_newest(folder: Path, work: Work | None, checksums: bool) -> int:
+    """The step to resume from (0: none), its checkpoint whole and of this run."""
     if done := newest_resumable(folder):
-        check_files(folder / step_name(done), checksums=verify)
-    return pools, validation, done
+        check_files(folder / step_name(done), checksums=checksums)
+        if work:
+            check_origin(folder / step_name(done), work.started)
+    return done
+
+
+def check_vocabulary(pools: list[Pool], rows: int) -> None:
+    """Refuses text with tokens that the model has no embedding for."""
+    for shard in (shard for pool in pools for shard in pool.stream.shards):
+        if shard.facts["vocabulary"] > rows:
+            raise BadInput(f"{shard.prefix} has {shard.facts['vocabulary']:,} tokens, the model embeds {rows:,}")
 
 
 def check_batch(global_batch: int, micro_batch: int, ranks: int) -> None:
@@ -169,12 +200,18 @@ def check_batch(global_batch: int, micro_batch: int, ranks: int) -> None:
         )
 
 
-def check_tokenizer(shard: ShardReader, tokenizer: str) -> None:
-    """Refuses a local tokenizer other than the one that made the shards."""
+def check_tokenizer(shard: ShardReader, tokenizer: str, first: ShardReader) -> None:
+    """Refuses shards of another tokenizer than the recipe's, or than the other shards'."""
     path, made_by = Path(tokenizer) / "tokenizer.json", shard.facts.get("tokenizer_sha256")
     if path.is_file() and made_by and file_hash(path) != made_by:
         raise BadInput(
             f"pretrain.tokenizer {tokenizer} is not the one that made {shard.prefix}; set it to make_shards'"
+        )
+    names = [made_by or shard.facts["tokenizer"], first.facts.get("tokenizer_sha256") or first.facts["tokenizer"]]
+    if names[0] != names[1]:
+        raise BadInput(
+            f"{shard.prefix} was made with the tokenizer {shard.facts['tokenizer']}, "
+            f"{first.prefix} with {first.facts['tokenizer']}; make one of them again"
         )
 
 

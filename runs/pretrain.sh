@@ -16,8 +16,9 @@
 #   sbatch --nodes=2 runs/pretrain.sh RECIPE auto [key=value ...]
 #
 # SIGTERM, SIGUSR1 (Slurm's warning, ten minutes ahead) or Ctrl-C: the step under way is finished and saved, exit status
-# 75, and Slurm queues the job again. Typed again, the same command continues. Processes start only when there is
-# something to train, and when one fails the others are ended. IMAGE=snakmodel.sif runs them in that container.
+# 75, and Slurm queues the job again; so it does after a hang, and after a crash if new checkpoints were written before.
+# Typed again, the same command continues. Processes start only when there is something to train, and when one fails the
+# others are ended. IMAGE=snakmodel.sif runs this folder's code in that container.
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"
 [ -d .venv/bin ] && export PATH="$PWD/.venv/bin:$PATH" # what `make` installed
@@ -26,9 +27,11 @@ recipe=$1 ranks=$2
 shift 2
 [ "$ranks" != auto ] || ranks=${SLURM_NTASKS:-$(nvidia-smi -L 2> /dev/null | wc -l)}
 python=(python)
-[ -z "${IMAGE:-}" ] || python=(apptainer exec --nv "$IMAGE" python)
+# this folder's code, not the image's copy of it
+[ -z "${IMAGE:-}" ] || python=(apptainer exec --nv --bind "$PWD" --pwd "$PWD" --env "PYTHONPATH=$PWD" "$IMAGE" python)
 status=0
-WORLD_SIZE=$ranks "${python[@]}" pretrain/train.py --config "$recipe" "$@" --check || status=$?
+said=$(WORLD_SIZE=$ranks "${python[@]}" pretrain/train.py --config "$recipe" "$@" --check) || status=$?
+echo "$said"
 case $status in
     0) ;;
     3) exit 0 ;; # finished, as --check has said
@@ -39,11 +42,22 @@ export WORLD_SIZE=$ranks OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} PYTORCH_ALLOC_CON
 if [ -n "${SLURM_NTASKS:-}" ]; then
     MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
     export MASTER_ADDR MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
+    checkpoints=$(sed -n 's/^pretrain: ready (\(.*\))$/\1/p' <<< "$said")
+    newest() { find "$checkpoints" -maxdepth 2 -name optimizer 2> /dev/null | sort | tail -n 1; }
+    before=$(newest)
     # --wait: when one task has failed, the others get two minutes to say what they know of it
-    srun --kill-on-bad-exit=0 --wait=120 bash -c 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID exec "$@"' rank \
+    srun --kill-on-bad-exit=0 --wait=120 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
+        bash -c 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID exec "$@"' rank \
         "${python[@]}" pretrain/train.py --config "$recipe" "$@" || status=$?
-    if ((status == 75 || status == 70)) && ((${SLURM_RESTART_COUNT:-0} < ${MOST_RESTARTS:-50})); then
-        scontrol requeue "$SLURM_JOB_ID"
+    # saved for a signal, or hung; or a lost node or process, if the run had come further than where it began
+    again=no
+    case $status in
+        0 | 2) ;;
+        70 | 75) again=yes ;;
+        *) [ "$(newest)" = "$before" ] || again=yes ;;
+    esac
+    if [ $again = yes ] && ((${SLURM_RESTART_COUNT:-0} < ${MOST_RESTARTS:-50})); then
+        scontrol requeue "$SLURM_JOB_ID" || true
     fi
     exit "$status"
 fi

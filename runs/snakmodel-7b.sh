@@ -12,6 +12,8 @@
 #
 # SnakModel-7B: Llama-2-7B continued on 13.6 B Danish words, 12,500 steps, tuned at 15 of them.
 #
+# On a cluster make the corpus first, on nodes without GPUs: sbatch runs/corpus.sbatch configs/snakmodel-7b.yaml
+#
 #   bash runs/snakmodel-7b.sh                          one machine, four GPUs (RANKS=8: eight)
 #   sbatch runs/snakmodel-7b.sh                        the same on a cluster
 #   sbatch --nodes=4 runs/snakmodel-7b.sh              pre-training over 16 GPUs of four nodes

@@ -40,6 +40,11 @@ def load_tokenizer(location: str | Path) -> Any:
     return tokenizer
 
 
+def typical_difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Root mean square of two models' logit differences, in standard deviations of `other`; NaN where one has NaN."""
+    return float((one - other).square().mean().sqrt() / other.std())
+
+
 def logit_difference(one: torch.Tensor, other: torch.Tensor) -> float:
     """Largest absolute difference of two models' logits, in standard deviations of `other`; NaN where one has NaN."""
     return float((one - other).abs().max() / other.std())

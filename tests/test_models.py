@@ -22,7 +22,15 @@ ALL = CONTINUED + LENGTHENED + FROM_SCRATCH
 
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 SMALL_GPT2 = {"n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 64}
-TINY = {"sequence_length": 16, "global_batch": 4, "micro_batch": 2, "tokens": None, "steps": 4, "max_epochs": None}
+TINY = {
+    "sequence_length": 16,
+    "global_batch": 4,
+    "micro_batch": 2,
+    "compile": False,
+    "tokens": None,
+    "steps": 4,
+    "max_epochs": None,
+}
 TINY |= {"warmup_steps": 1, "learning_rate": 1e-2, "save_every": 2, "validate_every": 2, "log_every": 4}
 RUN_ALL = """
 import sys

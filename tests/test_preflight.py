@@ -25,7 +25,8 @@ TINY = {
 
 def plan(folder, *words, preflight_section=PAPER, **pretrain):
     """The plan of SnakModel-7B with some settings changed, and what was printed."""
-    recipe = {"extends": str(ROOT / "configs/snakmodel-7b.yaml"), "preflight": preflight_section, "pretrain": pretrain}
+    settings = {"preflight": preflight_section, "pretrain": {"micro_batch": 1, **pretrain}}
+    recipe = {"extends": str(ROOT / "configs/snakmodel-7b.yaml"), **settings}
     said = run_main(preflight, write_recipe(folder / "recipe.yaml", **recipe), *words)
     return read_json(folder / "run/preflight/plan.json"), said
 
@@ -160,7 +161,7 @@ def test_disk_of_a_series_counts_checkpoints_and_exports(tmp_path):
 
 
 def test_machines_and_parents_that_are_not_known_are_one_line_with_the_cure(tmp_path):
-    recipe = {"extends": str(ROOT / "configs/snakmodel-7b.yaml"), "preflight": {}}
+    recipe = {"extends": str(ROOT / "configs/snakmodel-7b.yaml"), "preflight": {"architecture": None}}
     path = write_recipe(tmp_path / "recipe.yaml", **recipe)
     command = ["pretrain/preflight.py", "--config", path]
     assert "did you mean 4xA100-40GB" in refused(*command, "machine=4xA100-40")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import small_model
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from pretrain.guard import WINDOW, Guard
 from pretrain.mixture import BLOCK, describe, make_pools, step_windows
@@ -141,15 +142,23 @@ def test_the_loss_in_chunks_is_the_models_own_and_so_are_its_gradients():
     assert alone == pytest.approx(Objective(model, "whole", 7).eval()(tokens_BT[:1, :-1], targets_BT[:1]).item())
 
 
+def gpt_with_dropout():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 96, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
+    return GPT2LMHeadModel(GPT2Config(**sizes, resid_pdrop=0.3, embd_pdrop=0.3, attn_pdrop=0.3))
+
+
 @pytest.mark.parametrize("mode", ["selective", "full"])
-def test_checkpointed_layers_give_the_same_loss_and_gradients(mode):
-    tokens_BT = torch.randint(3, 96, (2, 21))
-    expected = loss_and_gradients(small_model(0), tokens_BT)
-    model = small_model(0)
-    layers = prepare_layers(model, replace(PLAIN, activation_checkpointing=mode))
-    assert len(layers) == 2 and all("Checkpoint" in type(layer).__name__ for layer in layers)
-    found = loss_and_gradients(model, tokens_BT)
-    assert found[0] == expected[0] and torch.equal(found[1], expected[1])
+@pytest.mark.parametrize("make", [lambda: small_model(0), gpt_with_dropout])
+def test_checkpointed_layers_give_the_same_loss_and_gradients_dropout_too(mode, make):
+    tokens_BT, found = torch.randint(3, 96, (2, 21)), []
+    for checkpointing in ("none", mode):
+        model = make()
+        layers = prepare_layers(model, replace(PLAIN, activation_checkpointing=checkpointing))
+        assert len(layers) == 2 and all(("Checkpoint" in type(x).__name__) == (checkpointing != "none") for x in layers)
+        torch.manual_seed(1)
+        found.append(loss_and_gradients(model, tokens_BT))
+    assert found[0][0] == found[1][0] and torch.allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-7)
 
 
 def test_isolated_documents_are_read_as_if_each_stood_alone():
