@@ -79,6 +79,7 @@ def main() -> None:
     print(as_text(table), flush=True)
     if faults := [row for row in table if not row["passed"]]:
         print("\n".join(f"{row['series']} step {row['step']}: {row['check']}: {row['detail']}" for row in faults))
+        print("a step of yours is made again by its stage (pretrain/export.py) once its folder is deleted")
         raise SystemExit(1)
 
 

@@ -34,6 +34,18 @@ NOT_SHAPE = (
 )
 
 
+def check_devices(machine: Machine) -> None:
+    """Refuses to try a plan on another machine than it is for."""
+    import torch
+
+    here = torch.cuda.device_count()
+    if machine.device.memory_gib is not None and here < machine.devices:
+        raise BadInput(
+            f"dry_run=true is for the machine itself: {machine.name} has {machine.devices} devices, here are {here}; "
+            "try it there, or name the machine that this is"
+        )
+
+
 def train_briefly(study: Study, ranks: int, steps: int, folder: Path) -> dict[str, Any]:
     """Trains `steps` steps with the recipe's own settings, on the disk of `folder`; what was measured."""
     log = folder / "dry-run.log"

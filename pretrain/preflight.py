@@ -64,8 +64,9 @@ def main() -> None:
     write_json(folder / "plan.json", plan)
     print(plan_table(plan), flush=True)
     if s.dry_run:
-        from pretrain.dry_run import correct, train_briefly  # late: most plans need none
+        from pretrain.dry_run import check_devices, correct, train_briefly  # late: most plans need none
 
+        check_devices(machine)
         plan["dry run"] = correct(plan, machine, train_briefly(study, machine.ranks, s.dry_steps, folder))
         write_json(folder / "plan.json", plan)
         print(dry_run_table(plan), flush=True)

@@ -59,6 +59,13 @@ def files_of(checkpoint: Checkpoint) -> dict[str, Path]:
     """What is pushed of a step: what its manifest names, and the manifest; of a step without, all its files."""
     folder = Path(checkpoint.location)
     named = read_json(folder / "run.json").get("files") or [path.name for path in folder.iterdir() if path.is_file()]
+    for name, told in named.items() if isinstance(named, dict) else ():
+        found = (folder / name).stat().st_size if (folder / name).is_file() else 0
+        if found != told["bytes"]:
+            raise BadInput(
+                f"{folder / name} has {found:,} bytes, its manifest says {told['bytes']:,}; "
+                f"delete {folder}, and its stage makes it again"
+            )
     return {name: folder / name for name in sorted({*named, "run.json"} - {"started.json"})}
 
 

@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import FrameType
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 STOPPED = 75  # exit status after a signal: saved, to be started again (sysexits' "temporary failure")
-HUNG = 70  # exit status of a job that made no progress
+HUNG = 70  # exit status of a job that hangs, or has lost a process
 
 
 class Ranks:
@@ -68,6 +69,20 @@ class Ranks:
         """Prints on the first rank."""
         if self.rank == 0:
             print(text, flush=True)
+
+
+@contextmanager
+def one_line_for_a_lost_peer() -> Iterator[None]:
+    """Ends the process with one line where torch says that another one is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if not any(word in str(error) for word in ("gloo", "NCCL", "Connection closed", "Connection reset", "store")):
+            raise
+        rank = os.environ.get("RANK", "0")
+        print(f"error: rank {rank} has lost another one ({reason[:200]}); the same command resumes", file=sys.stderr)
+        os._exit(HUNG)  # no clean end: other threads wait for the lost one too
 
 
 class Watchdog:

@@ -1,9 +1,11 @@
 """The recipe of pre-training: every setting of section `pretrain`, and what must hold among them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from snakmodel.config import BadInput, knob
+from snakmodel.records import missing
 
 
 @dataclass
@@ -20,7 +22,7 @@ class Settings:
     tokenizer: str = knob(help="tokenizer folder or Hub id; its special tokens go into the exported models")
     init_from: str | None = knob(None, "run folder (its last export), model folder or Hub id")
     branch_from: str | None = knob(
-        None, "RUN_FOLDER@STEP: continue that step, with its optimiser's state if it is kept"
+        None, "RUN_FOLDER@STEP: continue that exported step, with its optimiser's state if it is kept; steps count anew"
     )
     architecture: dict[str, Any] | None = knob(None, "transformers config of a model from scratch, with model_type")
     config: dict[str, Any] = knob({}, "changes to the parent's transformers config, such as output_router_logits")
@@ -63,7 +65,7 @@ class Settings:
 
     # the computation
     engine: Literal["fsdp", "deepspeed"] = knob("fsdp", "torch's FSDP2, or DeepSpeed's ZeRO")
-    deepspeed: str | None = knob(None, "DeepSpeed's JSON, as in configs/zero3.json; needed by its engine")
+    deepspeed: str | None = knob(None, "DeepSpeed's JSON, as configs/deepspeed/zero3.json; needed by its engine")
     shard_ranks: int | None = knob(
         None, "hybrid sharding: ranks that hold one copy of the model, a node's say; null: all", low=1, execution=True
     )
@@ -128,6 +130,8 @@ def check(s: Settings, where: object) -> None:
             "wsd needs some, the others take none"
         )
     steps = total_steps(s)
+    if s.profile_step and not 2 <= s.profile_step <= steps - 2:
+        raise BadInput(f"{where}: pretrain.profile_step {s.profile_step} should be from 2 to {steps - 2}")
     if s.warmup_steps + s.anneal_steps > steps:
         raise BadInput(
             f"{where}: pretrain.warmup_steps {s.warmup_steps} and anneal_steps {s.anneal_steps} "
@@ -156,3 +160,12 @@ def total_steps(s: Settings) -> int:
         return s.steps
     assert s.tokens is not None
     return s.tokens // (s.global_batch * s.sequence_length)
+
+
+def validation_files(s: Settings, shards: Path) -> dict[str, Path]:
+    """The held-out documents of each language; refuses what is not there."""
+    files = {name: Path(path) for name, path in s.validation.items()} or {"held-out": shards / "validation.parquet"}
+    for name, path in files.items():
+        if not path.is_file():
+            raise BadInput(f"pretrain.validation.{name}: {missing(path)}")
+    return files

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretrain.checkpoints import Saver, check_files, check_origin, newest_resumable
 from pretrain.mixture import Pool, describe, make_pools
-from pretrain.recipe import Settings, check, total_steps
+from pretrain.recipe import Settings, check, total_steps, validation_files
 from pretrain.schedule import learning_rate
 from pretrain.zero_config import zero_config
 from snakmodel.config import BadInput, Command, read_command, run_script
@@ -46,7 +46,22 @@ def main() -> None:
     if rank == 0 and work is None:
         return
 
-    import torch  # late: a finished or faulty run says so at once
+    from pretrain.ranks import one_line_for_a_lost_peer  # late: a finished or faulty run says so at once
+
+    with one_line_for_a_lost_peer():
+        train(command, work, parent, pools, validation, done)
+
+
+def train(
+    command: Command[Settings],
+    work: Work | None,
+    parent: str | None,
+    pools: list[Pool],
+    validation: list[ShardReader],
+    done: int,
+) -> None:
+    """Trains from step `done` on, as this process's rank. work, done: of the first rank, which tells the others."""
+    import torch
     import torch.distributed as dist
 
     from pretrain.engines import make_engine
@@ -55,8 +70,9 @@ def main() -> None:
     from pretrain.models import share_model
     from pretrain.monitor import Mark, Monitor, read_log
     from pretrain.ranks import STOPPED, Ranks
-    from pretrain.validation import bits_per_byte, check_loss, read_held_out, validation_files
+    from pretrain.validation import bits_per_byte, check_loss, read_held_out
 
+    s, folder, shards = command.settings, command.run.folder("pretrain"), command.run.folder("make_shards")
     ranks = Ranks(s.hang_minutes)
     done, started = ranks.share((done, work.started if work else None))
     model = share_model(s, parent, folder / "config" if done else None)
@@ -66,7 +82,6 @@ def main() -> None:
     check_vocabulary(pools, model.config.vocab_size)
     engine = make_engine(model, ranks.device, s)
     probe_BT = torch.from_numpy(probe_tokens(validation))
-    check_loss(engine, probe_BT, ranks.count)
     if done:
         engine.load(folder / step_name(done))
     elif s.branch_from:
@@ -74,6 +89,7 @@ def main() -> None:
         ranks.say(f"a branch of {s.branch_from}, its optimiser's state {'kept' if kept else 'made anew'}")
         if kept:
             engine.load(kept)
+    check_loss(engine, probe_BT, ranks.count)
     ranks.say(f"{engine.describe()}; {describe(pools, s)}; from step {done} of {total_steps(s)}")
     rows = read_log(folder / "log.jsonl", done)
     held_out = read_held_out(validation_files(s, shards), s, ranks.rank, ranks.count) if s.validate_every else {}
@@ -167,10 +183,13 @@ def read_text(command: Command[Settings], ranks: int, verify: bool) -> tuple[lis
     if s.deepspeed:
         zero_config(s, ranks)
     train, validation = (open_shards(shards, name, verify) for name in ("train", "validation"))
+    if s.replay and not any(Path(s.replay.shards).glob("*/train.json")):
+        raise BadInput(f"pretrain.replay.shards {s.replay.shards} holds no shards; name a run's folder shards")
     replayed = open_shards(Path(s.replay.shards), "train", verify) if s.replay else []
     for shard in train + replayed:
         check_tokenizer(shard, s.tokenizer, train[0])
     probe_tokens(validation)
+    validation_files(s, shards)
     return make_pools(s, train, replayed, command.config), validation
 
 
@@ -205,7 +224,8 @@ def check_tokenizer(shard: ShardReader, tokenizer: str, first: ShardReader) -> N
     path, made_by = Path(tokenizer) / "tokenizer.json", shard.facts.get("tokenizer_sha256")
     if path.is_file() and made_by and file_hash(path) != made_by:
         raise BadInput(
-            f"pretrain.tokenizer {tokenizer} is not the one that made {shard.prefix}; set it to make_shards'"
+            f"pretrain.tokenizer {tokenizer} is not the one that made {shard.prefix}; "
+            "make those shards with it, or take theirs"
         )
     names = [made_by or shard.facts["tokenizer"], first.facts.get("tokenizer_sha256") or first.facts["tokenizer"]]
     if names[0] != names[1]:

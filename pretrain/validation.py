@@ -18,7 +18,6 @@ from snakmodel.config import BadInput
 from snakmodel.documents import read_documents
 from snakmodel.likelihood import encode, windows
 from snakmodel.models import load_tokenizer
-from snakmodel.records import missing
 
 if TYPE_CHECKING:
     from pretrain.engines import Engine
@@ -30,15 +29,6 @@ class HeldOut:
 
     batch: Batch
     bytes: int
-
-
-def validation_files(s: Settings, shards: Path) -> dict[str, Path]:
-    """The held-out documents of each language; refuses what is not there."""
-    files = {name: Path(path) for name, path in s.validation.items()} or {"held-out": shards / "validation.parquet"}
-    for name, path in files.items():
-        if not path.is_file():
-            raise BadInput(f"pretrain.validation.{name}: {missing(path)}")
-    return files
 
 
 def read_held_out(files: dict[str, Path], s: Settings, rank: int, ranks: int) -> dict[str, HeldOut]:

@@ -28,7 +28,9 @@ def zero_config(s: Settings, ranks: int) -> dict[str, Any]:
     settle(config, s.deepspeed, "gradient_accumulation_steps", f"global_batch / micro_batch / {ranks} ranks", steps)
     settle(config, s.deepspeed, "gradient_clipping", "gradient_clip", s.gradient_clip)
     settle(config, s.deepspeed, "bf16.enabled", "precision: bfloat16", s.precision == "bfloat16")
-    settle(config, s.deepspeed, "fp16.enabled", "precision: float16", False)
+    if find(config, "fp16.enabled") not in (None, False, "auto"):
+        raise BadInput(f"{s.deepspeed}: fp16.enabled: half precision here is bfloat16; take it out")
+    config.pop("fp16", None)
     if "optimizer" in config and str(find(config, "optimizer.type")).lower().endswith(("adam", "adamw")):
         settle(config, s.deepspeed, "optimizer.params.lr", "learning_rate", s.learning_rate)
         settle(config, s.deepspeed, "optimizer.params.betas", "beta1, beta2", [s.beta1, s.beta2])

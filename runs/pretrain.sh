@@ -25,7 +25,8 @@ cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"
 [ $# -ge 2 ] || { echo "usage: bash runs/pretrain.sh RECIPE RANKS [key=value ...]" >&2; exit 2; }
 recipe=$1 ranks=$2
 shift 2
-[ "$ranks" != auto ] || ranks=${SLURM_NTASKS:-$(nvidia-smi -L 2> /dev/null | wc -l)}
+[ "$ranks" != auto ] || ranks=${SLURM_NTASKS:-$({ nvidia-smi -L 2> /dev/null || true; } | wc -l)}
+[[ $ranks =~ ^[1-9][0-9]*$ ]] || { echo "error: RANKS is '$ranks': give a number of processes (auto: one a GPU)" >&2; exit 2; }
 python=(python)
 # this folder's code, not the image's copy of it
 [ -z "${IMAGE:-}" ] || python=(apptainer exec --nv --bind "$PWD" --pwd "$PWD" --env "PYTHONPATH=$PWD" "$IMAGE" python)
@@ -82,6 +83,7 @@ while ((${#processes[@]})); do
         else
             ended=0
             wait "$process" || ended=$?
+            ((ended < 128)) || echo "one of the processes was ended by signal $((ended - 128)); the same command resumes" >&2
             ((ended == 0 || status != 0)) || { status=$ended failed=$SECONDS; }
         fi
     done

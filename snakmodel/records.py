@@ -208,7 +208,8 @@ def begin(
 
 def is_note(path: Path) -> bool:
     """Whether a file beneath a stage's folder is no output: what was started, refused, logged, or is half-written."""
-    return path.name == "started.json" or path.parts[0] in ("tasks", "refused") or path.name.startswith(".")
+    notes = path.name in ("started.json", "log.jsonl") or path.name.startswith(".")
+    return notes or path.parts[0] in ("tasks", "refused", "config", "tensorboard")
 
 
 def first_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
@@ -216,12 +217,17 @@ def first_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     old, new = before["settings"], now["settings"]
     for key in [*new, *(k for k in old if k not in new)]:
         if old.get(key) != new.get(key):
-            return f"{key} {old.get(key)!r}, now {new.get(key)!r}"
+            return f"{key} {told(old.get(key))}, now {told(new.get(key))}"
     old, new = before["inputs"], now["inputs"]
     for key in [*new, *(k for k in old if k not in new)]:
         if key not in old or key not in new or old[key]["hash"] != new[key]["hash"]:  # a moved run is the same run
             return f"another {key} ({(new.get(key) or old[key])['path']} has changed since)"
     return None
+
+
+def told(value: Any) -> str:
+    """A setting as a recipe has it."""
+    return "null" if value is None else repr(value)
 
 
 def is_current(folder: Path, inputs: dict[str, str | Path]) -> bool:

@@ -68,7 +68,9 @@ def convert(value: Any, annotation: Any, where: str, origins: dict[str, str] | N
     YAML 1.1 reads 15e-6 as text and an unquoted `no` as false: numbers are converted, `no` is refused.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if isinstance(value, CommandLineText) and origin is not list and str not in (annotation, *arguments):
+    if isinstance(value, CommandLineText) and (
+        origin is dict or origin is not list and str not in (annotation, *arguments)
+    ):
         value = parse(value)
     if annotation is Any:
         return value
