@@ -205,7 +205,7 @@ def check_newest(folder: Path, work: Work | None, checksums: bool) -> int:
 def check_vocabulary(pools: list[Pool], rows: int) -> None:
     """Refuses text with tokens that the model has no embedding for."""
     for shard in (shard for pool in pools for shard in pool.stream.shards):
-        if shard.facts["vocabulary"] > rows:
+        if shard.facts.get("vocabulary", 0) > rows:
             raise BadInput(f"{shard.prefix} has {shard.facts['vocabulary']:,} tokens, the model embeds {rows:,}")
 
 
@@ -227,8 +227,8 @@ def check_tokenizer(shard: ShardReader, tokenizer: str, first: ShardReader) -> N
             f"pretrain.tokenizer {tokenizer} is not the one that made {shard.prefix}; "
             "make those shards with it, or take theirs"
         )
-    names = [made_by or shard.facts["tokenizer"], first.facts.get("tokenizer_sha256") or first.facts["tokenizer"]]
-    if names[0] != names[1]:
+    makers = {each.facts.get("tokenizer_sha256") or each.facts.get("tokenizer") for each in (shard, first)} - {None}
+    if len(makers) > 1:
         raise BadInput(
             f"{shard.prefix} was made with the tokenizer {shard.facts['tokenizer']}, "
             f"{first.prefix} with {first.facts['tokenizer']}; make one of them again"
