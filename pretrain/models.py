@@ -163,5 +163,6 @@ def assemble_model(checkpoint: Path, config: Path) -> PreTrainedModel:
         raise BadInput(f"{checkpoint}: unreadable checkpoint ({str(error).splitlines()[0]})") from None
     model.load_state_dict(state, assign=True)
     model.tie_weights()
-    model.generation_config = GenerationConfig.from_pretrained(config)  # the parent's own, where it has one
+    if (config / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(config)  # the parent's own
     return model

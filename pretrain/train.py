@@ -34,6 +34,9 @@ def main() -> None:
     s, folder, shards = command.settings, command.run.folder("pretrain"), command.run.folder("make_shards")
     check(s, command.config)
     rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    check_batch(s.global_batch, s.micro_batch, count)
+    if s.deepspeed:
+        zero_config(s, count)
     if (folder / "run.json").is_file() and rank != 0 and not command.overwrite:
         return  # finished, as the first rank says
     parent = find_parent(s)
@@ -41,7 +44,7 @@ def main() -> None:
     work = begin(command, folder, find_inputs(s, shards, parent)) if rank == 0 else None
     if rank == 0 and work is None and (folder / "run.json").is_file() and not command.overwrite:
         raise SystemExit(3 if command.check else 0)
-    pools, validation = read_text(command, count, s.verify and rank == 0)
+    pools, validation = read_text(command, s.verify and rank == 0)
     done = check_newest(folder, work, s.verify) if rank == 0 else 0
     if rank == 0 and work is None:
         return
@@ -176,12 +179,9 @@ def find_branch(s: Settings, config: Any) -> Path | None:
     return kept if same and (kept / "optimizer").is_dir() else None
 
 
-def read_text(command: Command[Settings], ranks: int, verify: bool) -> tuple[list[Pool], list[ShardReader]]:
+def read_text(command: Command[Settings], verify: bool) -> tuple[list[Pool], list[ShardReader]]:
     """Training text and held-out text; refuses what training would fail on."""
     s, shards = command.settings, command.run.folder("make_shards")
-    check_batch(s.global_batch, s.micro_batch, ranks)
-    if s.deepspeed:
-        zero_config(s, ranks)
     train, validation = (open_shards(shards, name, verify) for name in ("train", "validation"))
     if s.replay and not any(Path(s.replay.shards).glob("*/train.json")):
         raise BadInput(f"pretrain.replay.shards {s.replay.shards} holds no shards; name a run's folder shards")

@@ -44,7 +44,7 @@ if [ -n "${SLURM_NTASKS:-}" ]; then
     MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
     export MASTER_ADDR MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
     checkpoints=$(sed -n 's/^pretrain: ready (\(.*\))$/\1/p' <<< "$said")
-    newest() { find "$checkpoints" -maxdepth 2 -name optimizer 2> /dev/null | sort | tail -n 1; }
+    newest() { { find "$checkpoints" -maxdepth 2 -name optimizer 2> /dev/null || true; } | sort | tail -n 1; }
     before=$(newest)
     # --wait: when one task has failed, the others get two minutes to say what they know of it
     srun --kill-on-bad-exit=0 --wait=120 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \

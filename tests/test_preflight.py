@@ -12,7 +12,7 @@ from pretrain.costs import flops_per_token
 from pretrain.machines import device_facts, read_machine
 from pretrain.memory import GIB, read_zero
 from pretrain.plan_table import dry_run_table, plan_table
-from snakmodel.config import BadInput
+from snakmodel.config import BadInput, read_recipe
 from snakmodel.records import read_json
 
 LLAMA_2 = {"model_type": "llama", "max_position_embeddings": 4_096}  # its other values are LlamaConfig's defaults
@@ -161,8 +161,8 @@ def test_disk_of_a_series_counts_checkpoints_and_exports(tmp_path):
 
 
 def test_machines_and_parents_that_are_not_known_are_one_line_with_the_cure(tmp_path):
-    recipe = {"extends": str(ROOT / "configs/snakmodel-7b.yaml"), "preflight": {"architecture": None}}
-    path = write_recipe(tmp_path / "recipe.yaml", **recipe)
+    pretrain = read_recipe(ROOT / "configs/snakmodel-7b.yaml")[0]["pretrain"]
+    path = write_recipe(tmp_path / "recipe.yaml", pretrain=pretrain, preflight={})  # it names a parent that is not here
     command = ["pretrain/preflight.py", "--config", path]
     assert "did you mean 4xA100-40GB" in refused(*command, "machine=4xA100-40")
     assert "4xA100-40GB has no network_gb_s" in refused(*command, "nodes=2")
