@@ -189,7 +189,8 @@ def read_text(command: Command[Settings], verify: bool) -> tuple[list[Pool], lis
     for shard in train + replayed:
         check_tokenizer(shard, s.tokenizer, train[0])
     probe_tokens(validation)
-    validation_files(s, shards)
+    if s.validate_every:
+        validation_files(s, shards)
     return make_pools(s, train, replayed, command.config), validation
 
 
