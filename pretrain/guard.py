@@ -1,17 +1,24 @@
 """Which optimiser steps are skipped: a loss or gradient that is not finite, or far above what was usual."""
 
+from typing import Any
+
 import torch
 
 WINDOW = 128  # accepted steps that say what is usual
 
 
+def accepted(rows: list[dict[str, Any]]) -> list[tuple[float, float]]:
+    """(loss, gradient norm) of the newest steps of a log that were not skipped: what a guard knows."""
+    return [(row["loss"], row["gradient_norm"]) for row in rows if "loss" in row][-WINDOW:]
+
+
 class Guard:
     """Decides on the device, so that the host need not wait; what it knows is in the log, so it resumes from there."""
 
-    def __init__(self, deviations: float | None, accepted: list[tuple[float, float]], device: torch.device) -> None:
-        """accepted: (loss, gradient norm) of the steps so far that were not skipped."""
+    def __init__(self, deviations: float | None, usual: list[tuple[float, float]], device: torch.device) -> None:
+        """usual: (loss, gradient norm) of the newest steps that were not skipped."""
         self.deviations = deviations
-        known = torch.tensor(accepted[-WINDOW:], dtype=torch.float32).reshape(-1, 2).T
+        known = torch.tensor(usual[-WINDOW:], dtype=torch.float32).reshape(-1, 2).T
         unknown = torch.full((2, WINDOW - known.shape[1]), torch.nan)
         self.recent_2W = torch.cat([unknown, known], dim=1).to(device)
 

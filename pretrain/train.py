@@ -68,7 +68,7 @@ def train(
     import torch.distributed as dist
 
     from pretrain.engines import make_engine
-    from pretrain.guard import Guard
+    from pretrain.guard import Guard, accepted
     from pretrain.loader import batches
     from pretrain.models import share_model
     from pretrain.monitor import Mark, Monitor, read_log
@@ -94,10 +94,11 @@ def train(
             engine.load(kept)
     check_loss(engine, probe_BT, ranks.count)
     ranks.say(f"{engine.describe()}; {describe(pools, s)}; from step {done} of {total_steps(s)}")
-    rows = read_log(folder / "log.jsonl", done)
+    rows = read_log(folder / "log.jsonl", done) if ranks.rank == 0 else []
+    newest, usual = ranks.share((rows[-s.max_skipped :], accepted(rows)))
     held_out = read_held_out(validation_files(s, shards), s, ranks.rank, ranks.count) if s.validate_every else {}
-    guard = Guard(s.spike_deviations, [(r["loss"], r["gradient_norm"]) for r in rows if "loss" in r], ranks.device)
-    monitor = Monitor(s, ranks, folder, rows, model)
+    guard = Guard(s.spike_deviations, usual, ranks.device)
+    monitor = Monitor(s, ranks, folder, rows or newest, model)
     saver = Saver(engine, ranks, folder, started, probe_BT)
     if not done and parent is None:
         saver.save(0, 0, in_series=True, resumable=False)
