@@ -9,6 +9,7 @@ are not finite, files that are not what their manifest says. Weights are read on
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Files:
 def main() -> None:
     command = read_command(Settings, "audit", __doc__)
     s, folder = command.settings, command.run.folder("audit")
-    table = []
+    table, read_anew = [], False
     for name in s.series:
         place, steps = command.run.series(name), []
         for checkpoint in read_series(place, whole=False):
@@ -67,6 +68,7 @@ def main() -> None:
             if (work := begin(command, step, inputs, derived=True)) is not None:
                 write_json(step / "contents.json", read_step(files, s.bytes_per_tensor))
                 work.finish()
+                read_anew = True
                 print(f"{name} {step.name}: read", flush=True)
             if not command.check:
                 facts = {"row": checkpoint.row, "own": is_own(checkpoint, place), "location": checkpoint.location}
@@ -76,8 +78,10 @@ def main() -> None:
     if command.check:
         return
     write_json(folder / "audit.json", {"rows": table})
-    print(as_text(table), flush=True)
-    if faults := [row for row in table if not row["passed"]]:
+    faults = [row for row in table if not row["passed"]]
+    if read_anew or faults or sys.stdout.isatty():  # a log has seen it
+        print(as_text(table), flush=True)
+    if faults:
         print("\n".join(f"{row['series']} step {row['step']}: {row['check']}: {row['detail']}" for row in faults))
         print("a step of yours is made again by its stage (pretrain/export.py) once its folder is deleted")
         raise SystemExit(1)
