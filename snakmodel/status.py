@@ -36,8 +36,10 @@ def main() -> None:
             detail = ", ".join(p.parent.name for p in sorted(run.folder("pretrain").glob("step-*/run.json")))
         print(f"  {stage.section:<16} {state:<8} {detail}".rstrip())
         if state != "done":
-            start = "torchrun --nproc-per-node auto" if stage.section == "pretrain" else "python"
-            commands.append(f"{start} {stage.script} --config {config}")
+            launched = stage.section == "pretrain"  # over several processes
+            commands.append(
+                f"bash runs/pretrain.sh {config} 2" if launched else f"python {stage.script} --config {config}"
+            )
     print(f"next: {commands[0] if commands else 'nothing, all is done'}")
 
 
