@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 
 from pretrain.guard import Guard
 from pretrain.loader import Batch
-from pretrain.objective import Objective, parameter_groups, prepare_layers
+from pretrain.objective import Objective, evaluate_logits, evaluate_loss, parameter_groups, prepare_layers
 from pretrain.recipe import Settings
 from pretrain.zero_config import zero_config
 from snakmodel.config import BadInput
@@ -164,24 +164,13 @@ class DeepSpeedEngine:
             part.grad = gradient
         self.withheld = []
 
-    @torch.no_grad()
-    @torch.compiler.set_stance("force_eager")  # other shapes than training's: not worth a compilation each
     def summed_loss(self, batches: Iterable[Batch]) -> torch.Tensor:
         """The sum of the loss over all ranks' batches, nats. Every rank must bring as many."""
-        self.engine.eval()
-        total = torch.zeros((), device=self.device, dtype=torch.float64)
-        for batch in batches:
-            for piece in batch.pieces(self.settings.micro_batch, self.device):
-                total += self.engine(*piece)
-        dist.all_reduce(total)
-        return total
+        return evaluate_loss(self.engine, batches, self.settings.micro_batch, self.device)
 
-    @torch.no_grad()
-    @torch.compiler.set_stance("force_eager")
     def logits(self, tokens_BT: torch.Tensor) -> torch.Tensor:
         """Logits of the live model, float32 on the CPU, shape [batch, length, vocabulary]. Every rank must call it."""
-        self.engine.eval()
-        return self.engine(tokens_BT.to(self.device), None).float().cpu()
+        return evaluate_logits(self.engine, tokens_BT, self.device)
 
     def checkpoint_bytes(self) -> int:
         """Bytes of one checkpoint: the float32 weights twice, the two moments, and the weights as they compute."""

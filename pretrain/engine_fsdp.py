@@ -29,7 +29,7 @@ from transformers import PreTrainedModel
 from pretrain.guard import Guard
 from pretrain.loader import Batch
 from pretrain.memory import shard_dimension
-from pretrain.objective import Objective, parameter_groups, prepare_layers
+from pretrain.objective import Objective, evaluate_logits, evaluate_loss, parameter_groups, prepare_layers
 from pretrain.recipe import Settings
 from snakmodel.config import BadInput
 
@@ -110,25 +110,15 @@ class FsdpEngine:
         self.optimizer.zero_grad(set_to_none=True)
         return loss, norm, skipped
 
-    @torch.no_grad()
-    @torch.compiler.set_stance("force_eager")  # other shapes than training's: not worth a compilation each
     def summed_loss(self, batches: Iterable[Batch]) -> torch.Tensor:
         """The sum of the loss over all ranks' batches, nats. Every rank must bring as many."""
-        self.objective.eval()
-        total = torch.zeros((), device=self.device, dtype=torch.float64)
-        for batch in batches:
-            for piece in batch.pieces(self.settings.micro_batch, self.device):
-                total += self.objective(*piece)
+        total = evaluate_loss(self.objective, batches, self.settings.micro_batch, self.device)
         self.objective.reshard()  # the outermost group stays gathered otherwise, for a backward pass
-        dist.all_reduce(total)
         return total
 
-    @torch.no_grad()
-    @torch.compiler.set_stance("force_eager")
     def logits(self, tokens_BT: torch.Tensor) -> torch.Tensor:
         """Logits of the live model, float32 on the CPU, shape [batch, length, vocabulary]. Every rank must call it."""
-        self.objective.eval()
-        logits_BTV = self.objective(tokens_BT.to(self.device), None).float().cpu()
+        logits_BTV = evaluate_logits(self.objective, tokens_BT, self.device)
         self.objective.reshard()
         return logits_BTV
 

@@ -17,18 +17,18 @@ from huggingface_hub.errors import StrictDataclassError
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+from torch.utils.checkpoint import checkpoint
 from torch.utils.weak import WeakIdKeyDictionary
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from pretrain.memory import Activations, Shape
 from pretrain.models import freeze, size_of
-from pretrain.objective import find_layers, selective_policy
+from pretrain.objective import find_layers, recomputation
 from pretrain.recipe import Settings as Recipe
 from snakmodel.config import BadInput
 from snakmodel.models import load_tokenizer
 from snakmodel.records import missing
-from snakmodel.series import resolve_model
+from snakmodel.series import parse_branch, resolve_model
 
 
 @dataclass
@@ -101,14 +101,11 @@ def measure_activations(fake: FakeModel, micro_batch: int, length: int, checkpoi
     return Activations(kept=after - before, working=backward_peak[0] - after)
 
 
-def checkpointed(layer: Callable[..., Any], mode: str) -> Callable[..., Any]:
+def checkpointed(layer: Callable[..., Any], mode: Any) -> Callable[..., Any]:
     """A layer's forward pass under none, selective or full activation checkpointing."""
     if mode == "none":
         return layer
-    options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
-    if mode == "selective":
-        options["context_fn"] = partial(create_selective_checkpoint_contexts, selective_policy)
-    return partial(checkpoint, layer, **options)
+    return partial(checkpoint, layer, use_reentrant=False, preserve_rng_state=False, **recomputation(mode))
 
 
 class Reached(Exception):
@@ -195,7 +192,7 @@ def find_config(recipe: Recipe, changes: dict[str, Any], where: str) -> Pretrain
 def find_parent(recipe: Recipe, may_lack: bool) -> Path | None:
     """The folder with the parent's config.json; None: it is not on this machine."""
     if recipe.branch_from is not None:
-        folder = Path(recipe.branch_from.rpartition("@")[0]) / "checkpoints/config"
+        folder = parse_branch(recipe.branch_from)[0] / "checkpoints/config"
         if not (folder / "config.json").is_file() and not may_lack:
             raise BadInput(f"pretrain.branch_from {recipe.branch_from}: {missing(folder.parent / 'run.json')}")
         return folder if (folder / "config.json").is_file() else None

@@ -44,8 +44,7 @@ class Monitor:
     def begin(self, bits_per_byte: dict[str, float]) -> None:
         """Notes what the model knows before its first step."""
         self.write([{"step": 0, "tokens": 0, "bits_per_byte": bits_per_byte}])
-        known = " ".join(f"{name} {value:.3f}" for name, value in bits_per_byte.items())
-        self.ranks.say(f"step     0/{total_steps(self.settings)} | bits/byte {known}")
+        self.ranks.say(f"step     0/{total_steps(self.settings)} | {in_words(bits_per_byte)}")
 
     def add(
         self, step: int, rate: float, seen: tuple[torch.Tensor, ...], waited: float, begun: "Mark", ended: "Mark"
@@ -108,7 +107,7 @@ class Monitor:
         if "memory_gib" in row:
             parts.append(f"{row['memory_gib']:.1f} GiB")
         if "bits_per_byte" in row:
-            parts.append("bits/byte " + " ".join(f"{name} {value:.3f}" for name, value in row["bits_per_byte"].items()))
+            parts.append(in_words(row["bits_per_byte"]))
         self.ranks.say(" | ".join(parts))
 
     def start_profiler(self, done: int) -> torch.profiler.profile | None:
@@ -134,6 +133,11 @@ class Monitor:
             if key in trained[-1]:
                 found[key] = statistics.median(row[key] for row in trained if key in row)
         return found | {"skipped_steps": sum("skipped" in row for row in trained)}
+
+
+def in_words(bits_per_byte: dict[str, float]) -> str:
+    """Bits per byte of each language, for a printed line."""
+    return "bits/byte " + " ".join(f"{name} {value:.3f}" for name, value in bits_per_byte.items())
 
 
 def percentiles(rows: list[Row]) -> Row:

@@ -3,16 +3,18 @@
 Shapes: B sequences, T tokens, D width of the model, N = B x T, V vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 from transformers import PreTrainedModel
 
+from pretrain.loader import Batch
 from pretrain.recipe import Settings
 from snakmodel.config import BadInput
 
@@ -73,6 +75,36 @@ def summed_loss(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tenso
     return cross_entropy(logits_NV.float(), targets_N, ignore_index=IGNORED, reduction="sum")
 
 
+@torch.no_grad()
+@torch.compiler.set_stance("force_eager")  # other shapes than training's: not worth a compilation each
+def evaluate_loss(
+    objective: torch.nn.Module, batches: Iterable[Batch], micro_batch: int, device: torch.device
+) -> torch.Tensor:
+    """The sum of the loss over all ranks' batches, nats. objective: an Objective, or an engine's own wrapping of it."""
+    objective.eval()
+    total = torch.zeros((), device=device, dtype=torch.float64)
+    for batch in batches:
+        for piece in batch.pieces(micro_batch, device):
+            total += objective(*piece)
+    dist.all_reduce(total)
+    return total
+
+
+@torch.no_grad()
+@torch.compiler.set_stance("force_eager")
+def evaluate_logits(objective: torch.nn.Module, tokens_BT: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Logits, float32 on the CPU, shape [batch, length, vocabulary]. Every rank must call it."""
+    objective.eval()
+    return objective(tokens_BT.to(device), None).float().cpu()
+
+
+def recomputation(mode: Literal["selective", "full"]) -> dict[str, Any]:
+    """What torch's checkpoint is told: make a whole layer again, or all of it but what is dear."""
+    return (
+        {"context_fn": partial(create_selective_checkpoint_contexts, selective_policy)} if mode == "selective" else {}
+    )
+
+
 def liger_loss() -> Any:
     """Liger's fused head and cross-entropy (Hsu et al. 2024), a Triton kernel."""
     try:
@@ -86,11 +118,8 @@ def prepare_layers(model: PreTrainedModel, s: Settings) -> list[torch.nn.Module]
     """Checkpoints and compiles every layer as the recipe says; the layers, which are also the units to shard by."""
     layers = []
     for parent, name, layer in find_layers(model):
-        if s.activation_checkpointing == "full":
-            layer = checkpoint_wrapper(layer)
-        elif s.activation_checkpointing == "selective":
-            keep_dear = partial(create_selective_checkpoint_contexts, selective_policy)
-            layer = checkpoint_wrapper(layer, context_fn=keep_dear)
+        if s.activation_checkpointing != "none":
+            layer = checkpoint_wrapper(layer, **recomputation(s.activation_checkpointing))
         if s.compile:
             # a layer at a time: one short compilation serves them all; every micro-batch has the same shape
             layer.compile(dynamic=False)

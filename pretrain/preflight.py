@@ -19,7 +19,7 @@ from pretrain.memory import read_zero
 from pretrain.plan import BYTES, Study, make_plan
 from pretrain.plan_table import dry_run_table, plan_table
 from pretrain.recipe import Settings as Recipe
-from pretrain.recipe import check
+from pretrain.recipe import check, check_batch
 from snakmodel.config import BadInput, knob, read_command, read_recipe, run_script
 from snakmodel.paths import SECTIONS
 from snakmodel.records import begin, read_json, write_json, write_text
@@ -62,15 +62,16 @@ def main() -> None:
     study = study_model(recipe, s.architecture, str(command.config))
     plan = make_plan(study, machine, export, s.mfu, s.carbon_intensity, s.published_hours)
     write_json(folder / "plan.json", plan)
-    print(plan_table(plan), flush=True)
+    tables = [plan_table(plan)]
+    print(tables[0], flush=True)
     if s.dry_run:
         from pretrain.dry_run import check_devices, correct, train_briefly  # late: most plans need none
 
         check_devices(machine)
         plan["dry run"] = correct(plan, machine, train_briefly(study, machine.ranks, s.dry_steps, folder))
         write_json(folder / "plan.json", plan)
-        print(dry_run_table(plan), flush=True)
-    tables = [plan_table(plan), *([dry_run_table(plan)] if s.dry_run else [])]
+        tables.append(dry_run_table(plan))
+        print(tables[1], flush=True)
     write_text(folder / "plan.txt", "\n".join(tables) + "\n")
     work.finish(fits=plan["memory"]["fits"])
 
@@ -88,11 +89,7 @@ def words_for_pretrain(words: list[str]) -> list[str]:
 
 def check_ranks(recipe: Recipe, ranks: int, s: Settings) -> None:
     """Refuses what could not be started on this machine."""
-    if recipe.global_batch % (recipe.micro_batch * ranks):
-        raise BadInput(
-            f"pretrain.global_batch {recipe.global_batch} is no multiple of micro_batch {recipe.micro_batch} "
-            f"x {ranks} ranks of {s.nodes} x {s.machine}"
-        )
+    check_batch(recipe.global_batch, recipe.micro_batch, ranks)
     if recipe.shard_ranks and ranks % recipe.shard_ranks:
         raise BadInput(f"pretrain.shard_ranks {recipe.shard_ranks} does not divide the {ranks} ranks of {s.machine}")
     if s.dry_run and s.nodes > 1:

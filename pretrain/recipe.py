@@ -154,6 +154,16 @@ def check(s: Settings, where: object) -> None:
         )
 
 
+def check_batch(global_batch: int, micro_batch: int, ranks: int) -> None:
+    """Refuses a global batch that the ranks cannot share; it never depends on their number."""
+    if global_batch % (micro_batch * ranks):
+        fitting = [m for m in range(micro_batch, 0, -1) if global_batch % (m * ranks) == 0]
+        cure = f"try micro_batch={fitting[0]}" if fitting else f"no micro_batch fits {ranks} ranks: change one of them"
+        raise BadInput(
+            f"global_batch {global_batch} is no multiple of micro_batch {micro_batch} x {ranks} ranks; {cure}"
+        )
+
+
 def total_steps(s: Settings) -> int:
     """Optimiser steps of the run: as given, or as the token budget allows."""
     if s.steps is not None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretrain.checkpoints import Saver, check_files, check_origin, newest_resumable
 from pretrain.mixture import Pool, describe, make_pools
-from pretrain.recipe import Settings, check, total_steps, validation_files
+from pretrain.recipe import Settings, check, check_batch, total_steps, validation_files
 from pretrain.schedule import learning_rate
 from pretrain.zero_config import zero_config
 from snakmodel.config import BadInput, Command, read_command, run_script
@@ -37,12 +37,13 @@ def main() -> None:
     check_batch(s.global_batch, s.micro_batch, count)
     if s.deepspeed:
         zero_config(s, count)
-    if (folder / "run.json").is_file() and rank != 0 and not command.overwrite:
-        return  # finished, as the first rank says
+    finished = (folder / "run.json").is_file() and not command.overwrite
+    if finished and rank != 0:
+        return  # as the first rank says
     parent = find_parent(s)
     # the first rank looks, and tells the others what it found: their view of a shared disk may be older
     work = begin(command, folder, find_inputs(s, shards, parent)) if rank == 0 else None
-    if rank == 0 and work is None and (folder / "run.json").is_file() and not command.overwrite:
+    if finished and work is None:
         raise SystemExit(3 if command.check else 0)
     pools, validation = read_text(command, s.verify and rank == 0)
     done = check_newest(folder, work, s.verify) if rank == 0 else 0
@@ -209,16 +210,6 @@ def check_vocabulary(pools: list[Pool], rows: int) -> None:
     for shard in (shard for pool in pools for shard in pool.stream.shards):
         if shard.facts.get("vocabulary", 0) > rows:
             raise BadInput(f"{shard.prefix} has {shard.facts['vocabulary']:,} tokens, the model embeds {rows:,}")
-
-
-def check_batch(global_batch: int, micro_batch: int, ranks: int) -> None:
-    """Refuses a global batch that the ranks cannot share; it never depends on their number."""
-    if global_batch % (micro_batch * ranks):
-        fitting = [m for m in range(micro_batch, 0, -1) if global_batch % (m * ranks) == 0]
-        cure = f"try micro_batch={fitting[0]}" if fitting else f"no micro_batch fits {ranks} ranks: change one of them"
-        raise BadInput(
-            f"global_batch {global_batch} is no multiple of micro_batch {micro_batch} x {ranks} ranks; {cure}"
-        )
 
 
 def check_tokenizer(shard: ShardReader, tokenizer: str, first: ShardReader) -> None:
