@@ -58,7 +58,10 @@ class DeepSpeedEngine:
         self.frozen = {p: original for p, original in originals.items() if not p.requires_grad}
         groups = parameter_groups(model, s.weight_decay)
         adamw = torch.optim.AdamW(groups, lr=0.0, betas=(s.beta1, s.beta2), eps=s.epsilon, fused=True)
+        precision = torch.bfloat16 if s.precision == "bfloat16" else torch.float32
         self.engine, self.zero, *_ = initialize(
+            list(originals) if self.stage == 3 else [],
+            precision,
             model=Objective(model, s.cross_entropy, s.loss_chunk),
             optimizer=None if "optimizer" in self.config else adamw,
             model_parameters=groups,
@@ -272,11 +275,26 @@ class DeepSpeedEngine:
                 parameter.data.copy_(state[name])
 
 
-def initialize(**what: Any) -> tuple[Any, ...]:
-    """deepspeed.initialize(), with one line for settings that DeepSpeed refuses."""
+def shard_weights(parameters: list[torch.nn.Parameter], config: dict[str, Any], dtype: torch.dtype) -> None:
+    """Takes the weights from the first rank and cuts them, one after the other: no rank ever holds all of them.
+
+    DeepSpeed, when it is given a whole model, first copies all of it to each device.
+    """
+    for parameter in parameters:
+        parameter.data = parameter.data.to(dtype)
+        if parameter is parameters[0]:
+            deepspeed.zero.Init(torch.nn.ParameterList([parameter]), config_dict_or_path=config, dtype=dtype)
+        else:
+            parameters[0].convert_to_zero_parameters(param_list=[parameter])  # type: ignore[attr-defined]
+
+
+def initialize(sharded: list[torch.nn.Parameter], precision: torch.dtype, **what: Any) -> tuple[Any, ...]:
+    """deepspeed.initialize(), after ZeRO-3's cut of these weights; one line for settings that DeepSpeed refuses."""
     os.environ.setdefault("LOCAL_RANK", "0")  # it asks for that, of a process started by plain python too
     try:
         with QUIET:
+            deepspeed.init_distributed(dist_init_required=False)  # takes over the processes' group that there is
+            shard_weights(sharded, what["config"], precision)
             return deepspeed.initialize(**what)
     except (ValueError, AssertionError, TypeError) as error:
         raise BadInput(f"DeepSpeed refuses its JSON: {' '.join(str(error).split())}") from error
