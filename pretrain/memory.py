@@ -51,7 +51,7 @@ def shard(shapes: list[tuple[int, ...]], ranks: int) -> int:
 def loss_bytes(shape: Shape, tokens: int, element: int, cross_entropy: str, chunk: int) -> int:
     """Bytes of the logits of `tokens` and what the loss makes of them, at most at once.
 
-    A logit is there in the computation's type, in float32 (for bfloat16), as a log-probability and as a gradient.
+    A logit is there in the computation's type, in float32 (for bfloat16), and as a log-probability or a gradient.
     """
     logit = element + (4 if element < 4 else 0) + 4
     hidden = tokens * shape.width * element

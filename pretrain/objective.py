@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
-from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 from transformers import PreTrainedModel
 
@@ -70,9 +69,35 @@ class Objective(torch.nn.Module):
         return torch.stack([loss_of(x_ND, y_N) for x_ND, y_N in chunks]).sum()
 
 
+class SummedLoss(torch.autograd.Function):
+    """Sum of the cross-entropy, nats; the softmax is float32 whatever the logits are.
+
+    Between the passes torch's own keeps the log-probabilities, and in the backward pass makes two more tensors of that
+    size; this keeps the logits and a number a token, and makes the gradient of float32 logits in their own memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+        exact_NV = logits_NV.float()
+        # the logarithm of the softmax's denominator; torch.logsumexp takes longer
+        normaliser_N = exact_NV[:, 0] - exact_NV.log_softmax(-1)[:, 0]
+        own_N = exact_NV.gather(1, targets_N.clamp(min=0)[:, None])[:, 0]
+        ctx.save_for_backward(logits_NV, targets_N, normaliser_N)
+        return torch.where(targets_N == IGNORED, 0, normaliser_N - own_N).sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Softmax less one at the target, of every target that counts."""
+        logits_NV, targets_N, normaliser_N = ctx.saved_tensors
+        gradient_NV = logits_NV.detach().float().sub_(normaliser_N[:, None]).exp_()
+        gradient_NV.scatter_add_(1, targets_N.clamp(min=0)[:, None], normaliser_N.new_full((len(targets_N), 1), -1))
+        gradient_NV.mul_(torch.where(targets_N == IGNORED, 0, gradient)[:, None])
+        return gradient_NV.to(logits_NV.dtype), None
+
+
 def summed_loss(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-    """Sum of the cross-entropy, nats; the softmax is float32 whatever the logits are."""
-    return cross_entropy(logits_NV.float(), targets_N, ignore_index=IGNORED, reduction="sum")
+    """Sum of the cross-entropy over the targets that are not IGNORED, nats."""
+    return SummedLoss.apply(logits_NV, targets_N)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from pretrain.guard import WINDOW, Guard
 from pretrain.mixture import BLOCK, describe, make_pools, step_windows
-from pretrain.objective import IGNORED, Objective, prepare_layers
+from pretrain.objective import IGNORED, Objective, prepare_layers, summed_loss
 from pretrain.recipe import Replay, Settings, check, total_steps
 from pretrain.schedule import learning_rate
 from snakmodel.settings import BadInput
@@ -128,6 +128,21 @@ def loss_and_gradients(model, tokens_BT, kind="chunked", chunk=10_000, positions
     loss = objective(tokens_BT[:, :-1], tokens_BT[:, 1:].contiguous(), positions_BT)
     loss.backward()
     return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("dtype, close", [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+def test_the_summed_loss_and_its_gradient_are_those_of_torchs_cross_entropy(dtype, close):
+    generator = torch.Generator().manual_seed(0)
+    logits_NV = (30 * torch.randn(40, 50, generator=generator)).to(dtype).requires_grad_()
+    targets_N = torch.randint(50, (40,), generator=generator)
+    targets_N[::7] = IGNORED
+    expected = torch.nn.functional.cross_entropy(logits_NV.float(), targets_N, ignore_index=IGNORED, reduction="sum")
+    (expected_NV,) = torch.autograd.grad(0.5 * expected, logits_NV)
+    loss = summed_loss(logits_NV.clone(), targets_N)
+    (gradient_NV,) = torch.autograd.grad(0.5 * loss, logits_NV)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert torch.allclose(gradient_NV, expected_NV, rtol=close, atol=1e-6)
+    assert not gradient_NV[::7].any() and gradient_NV.grad_fn is None
 
 
 def test_the_loss_in_chunks_is_the_models_own_and_so_are_its_gradients():
