@@ -42,7 +42,8 @@ def main() -> None:
         return  # as the first rank says
     parent = find_parent(s)
     # the first rank looks, and tells the others what it found: their view of a shared disk may be older
-    work = begin(command, folder, find_inputs(s, shards, parent)) if rank == 0 else None
+    go_on = f"or change run_dir (and set pretrain.branch_from={command.run.root}@STEP to go on from a step of it)"
+    work = begin(command, folder, find_inputs(s, shards, parent), cure=go_on) if rank == 0 else None
     if finished and work is None:
         raise SystemExit(3 if command.check else 0)
     pools, validation = read_text(command, s.verify and rank == 0)

@@ -162,7 +162,13 @@ class Work:
 
 
 def begin(
-    command: Command[Any], folder: Path, inputs: dict[str, str | Path], *, writes: bool = True, derived: bool = False
+    command: Command[Any],
+    folder: Path,
+    inputs: dict[str, str | Path],
+    *,
+    writes: bool = True,
+    derived: bool = False,
+    cure: str = "or change run_dir",
 ) -> Work | None:
     """Opens a stage's folder. None: it is finished (said so), or only `--check` was asked for.
 
@@ -170,6 +176,7 @@ def begin(
     Output under other settings or inputs is refused with both values, unless `--overwrite`.
     `writes=False`: a rank other than the first; looks, but writes nothing.
     `derived=True`: cheap to make again (a table, a figure), so a difference throws the folder away without asking.
+    cure: what else than --overwrite a user can do who has changed the settings.
     """
     label = f"{command.section} {folder.name}" if folder.name.startswith("step-") else command.section
     for path in inputs.values():
@@ -190,7 +197,7 @@ def begin(
             if changes:  # an interrupted --overwrite goes on where it was
                 remove_folder(folder)
         elif difference:
-            raise BadInput(f"{folder} was made with {difference}; add --overwrite to make it again, or change run_dir")
+            raise BadInput(f"{folder} was made with {difference}; add --overwrite to make it again, {cure}")
         elif finished:
             if writes:
                 print(f"{label}: done ({folder})", flush=True)
