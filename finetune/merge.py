@@ -60,11 +60,12 @@ def merge(base: Checkpoint, adapter: Path, folder: Path, data: Path, s: Settings
 
     from snakmodel.documents import read_documents
     from snakmodel.models import add_older_keys, load_model, load_tokenizer, logit_difference
-    from snakmodel.prompts import CHAT_TEMPLATE, chat_ids
+    from snakmodel.prompts import prompt_ids, set_format
 
     tokenizer = load_tokenizer(base.location)
-    tokenizer.chat_template = CHAT_TEMPLATE
-    questions = [chat_ids(tokenizer, row["text"])[:256] for row in islice(read_documents(data), 8)]
+    set_format(tokenizer, "chat")
+    asked = [[{"role": "user", "content": row["text"]}] for row in islice(read_documents(data), 8)]
+    questions = [prompt_ids(tokenizer, turns)[:256] for turns in asked]
 
     @torch.no_grad()
     def logits(model: Any) -> Any:

@@ -8,6 +8,7 @@ LoRA: Hu et al. 2021. An interrupted step resumes from its last saved state.
 import os
 import shutil
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -69,12 +70,12 @@ def tune(checkpoint: Checkpoint, data: Path, folder: Path, command: Command[Sett
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
     from snakmodel.models import last_state, load_model, load_tokenizer
-    from snakmodel.prompts import CHAT_TEMPLATE
+    from snakmodel.prompts import set_format
 
     warnings.filterwarnings("ignore", module="peft")  # saves no embeddings, whatever it says
     s = command.settings
     tokenizer = load_tokenizer(checkpoint.location)
-    tokenizer.chat_template = CHAT_TEMPLATE
+    set_format(tokenizer, "chat")
     examples, dropped = tokenise(data, tokenizer, s)
     show_example(examples[0], tokenizer, step_name(checkpoint.step))
 
@@ -120,20 +121,22 @@ def tune(checkpoint: Checkpoint, data: Path, folder: Path, command: Command[Sett
 def tokenise(data: Path, tokenizer: Any, s: Settings) -> tuple[list[dict[str, list[int]]], dict[str, int]]:
     """Instructions as input_ids and labels, with the counts of those dropped by reason."""
     from snakmodel.documents import read_documents
-    from snakmodel.prompts import answer_labels, chat_ids
+    from snakmodel.prompts import NotLearnable, training_ids
 
-    examples, dropped = [], {"longer than sequence_length": 0, "spells out special tokens": 0}
-    special = {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    examples: list[dict[str, list[int]]] = []
+    dropped = Counter[str]()
     for row in read_documents(data):
-        prompt, whole = chat_ids(tokenizer, row["text"]), chat_ids(tokenizer, row["text"], row["answer"])
-        assert (whole[0], whole[-1]) == (tokenizer.bos_token_id, tokenizer.eos_token_id), "it must learn to stop"
+        turns = [{"role": "user", "content": row["text"]}, {"role": "assistant", "content": row["answer"]}]
+        try:
+            whole, labels = training_ids(tokenizer, turns)
+        except NotLearnable as reason:
+            dropped[str(reason)] += 1
+            continue
         if len(whole) > s.sequence_length:
             dropped["longer than sequence_length"] += 1
-        elif special & set(whole[1:-1]):  # "<s>" is also how a web page strikes words out
-            dropped["spells out special tokens"] += 1
-        else:
-            labels = answer_labels(prompt, whole) if s.loss_on == "answer" else whole
-            examples.append({"input_ids": whole, "attention_mask": [1] * len(whole), "labels": labels})
+            continue
+        labels = labels if s.loss_on == "answer" else whole
+        examples.append({"input_ids": whole, "attention_mask": [1] * len(whole), "labels": labels})
     if not examples:
         raise BadInput(f"{data}: no instruction fits sequence_length {s.sequence_length}")
     return examples, dropped

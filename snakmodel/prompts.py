@@ -1,25 +1,67 @@
 """Instruction formats, defined once for tuning, prompting and scoring.
 
-The chat format is Llama-2's, as SnakModel's: `<s>[INST] question [/INST] answer</s>`, with a system text in
-`<<SYS>>` marks at the head of the first question. It travels as the tokenizer's chat template.
+A format is a chat template (formats/*.jinja) and travels with the tokenizer; it turns a conversation into tokens:
+
+    chat          Llama-2's, as SnakModel: `<s>[INST] question [/INST] answer</s>`, a system text in `<<SYS>>` marks
+    alpaca        Danish headings: `### Instruktion:`, `### Input:` (where the question has one), `### Svar:`
+    concatenated  `<s>question answer</s>`
+    own           the template that the model's tokenizer comes with
+
+A conversation is a list of turns {"role": "system" | "user" | "assistant", "content": ...}; the system's, if any, is
+first, the others alternate. A user's turn may have `input`: the end of its content that is data rather than task.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-CHAT_TEMPLATE = "".join(Path(__file__).with_name("chat.jinja").read_text(encoding="utf-8").splitlines())
+from snakmodel.settings import BadInput
 
-
-def chat_ids(tokenizer: Any, question: str, answer: str | None = None) -> list[int]:
-    """Token ids of one turn: up to where the answer begins, or with the answer and end-of-text."""
-    turns = [{"role": "user", "content": question}]
-    if answer is not None:
-        turns.append({"role": "assistant", "content": answer})
-    return tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False, add_generation_prompt=answer is None)
+Format = Literal["chat", "alpaca", "concatenated", "own"]
+Turns = list[dict[str, str]]
+IGNORED = -100  # the label of what is read and not learnt
 
 
-def answer_labels(prompt: list[int], whole: list[int], ignored: int = -100) -> list[int]:
-    """Labels that put the loss on the answer only; refuses (ValueError) an answer that changed its prompt's tokens."""
-    if whole[: len(prompt)] != prompt:
-        raise ValueError("the answer's first letters changed the prompt's tokens")
-    return [ignored] * len(prompt) + whole[len(prompt) :]
+class NotLearnable(ValueError):
+    """Why one conversation cannot be trained on; the reason is what its count is listed under."""
+
+
+def set_format(tokenizer: Any, format: Format) -> None:
+    """Gives a tokenizer the format's template; "own" must be there already."""
+    if format != "own":
+        template = Path(__file__).parent / f"formats/{format}.jinja"
+        tokenizer.chat_template = "".join(template.read_text(encoding="utf-8").splitlines())
+    elif not tokenizer.chat_template:
+        raise BadInput(f"format: own, but the tokenizer {tokenizer.name_or_path} has no chat template; take chat")
+
+
+def prompt_ids(tokenizer: Any, turns: Turns) -> list[int]:
+    """Token ids up to where the next answer begins."""
+    return tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False, add_generation_prompt=True)
+
+
+def training_ids(tokenizer: Any, turns: Turns) -> tuple[list[int], list[int]]:
+    """Token ids of a whole conversation, and their labels: its answers, each with its end of text; IGNORED elsewhere.
+
+    Holds the contract of training and prompting, for every answer: what is learnt stands behind the very tokens that
+    prompting gives, the format's first token is not doubled, and the model learns to stop. Raises NotLearnable.
+    """
+    whole: list[int] = []
+    labels: list[int] = []
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    for number, turn in enumerate(turns):
+        if turn["role"] != "assistant":
+            continue
+        before = prompt_ids(tokenizer, turns[:number])
+        after = tokenizer.apply_chat_template(turns[: number + 1], tokenize=True, return_dict=False)
+        if before[: len(whole)] != whole or after[: len(before)] != before:
+            raise NotLearnable("an answer changes the tokens before it")
+        asked, answered = before[len(whole) :], after[len(before) :]
+        if eos not in answered:
+            raise BadInput("the format does not end an answer with the tokenizer's end of text: it would never stop")
+        end = len(answered) - answered[::-1].index(eos)  # some formats end a line after it
+        if bos in asked[1:] or bos in answered or eos in answered[: end - 1]:
+            raise NotLearnable("spells out special tokens")  # "<s>" is also how a web page strikes words out
+        whole, labels = after, labels + [IGNORED] * len(asked) + answered[:end] + [IGNORED] * (len(answered) - end)
+    if not whole:
+        raise NotLearnable("has no answer")
+    return whole, labels

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetune.merge import compare
 from snakmodel.config import BadInput
-from snakmodel.prompts import CHAT_TEMPLATE, answer_labels, chat_ids
+from snakmodel.prompts import NotLearnable, prompt_ids, training_ids
 from snakmodel.records import read_json, write_jsonl
 from snakmodel.series import read_series, write_series
 
@@ -30,12 +30,12 @@ def test_the_chat_format_is_llama_2s_to_the_byte(tokenizer):
 
 
 def test_the_loss_covers_the_answer_and_the_end_of_text_and_nothing_else(tokenizer):
-    prompt, whole = chat_ids(tokenizer, "w5 w6"), chat_ids(tokenizer, "w5 w6", "w7 w8")
-    labels = answer_labels(prompt, whole)
+    question, answer = {"role": "user", "content": "w5 w6"}, {"role": "assistant", "content": "w7 w8"}
+    whole, labels = training_ids(tokenizer, [question, answer])
     assert [i for i in labels if i != -100] == [7, 8, 2]
     assert whole[0] == 1 and whole.count(1) == 1 and len(labels) == len(whole)
-    with pytest.raises(ValueError, match="changed the prompt"):
-        answer_labels([1, 5], [1, 6, 7])
+    with pytest.raises(NotLearnable, match="spells out special tokens"):
+        training_ids(tokenizer, [question, {**answer, "content": "w7 <s> w8"}])
 
 
 def test_a_merge_unlike_its_adapter_or_like_its_base_is_refused():
@@ -76,8 +76,7 @@ def test_every_step_is_tuned_with_lm_head_and_knows_what_the_instructions_say(tu
     for checkpoint in series:
         model = AutoModelForCausalLM.from_pretrained(checkpoint.location)
         tokenizer = AutoTokenizer.from_pretrained(checkpoint.location)
-        ids = chat_ids(tokenizer, "w20")
-        assert tokenizer.chat_template == CHAT_TEMPLATE
+        ids = prompt_ids(tokenizer, [{"role": "user", "content": "w20"}])
         assert int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()) == 9
     names = load_file(tuned.parent / ADAPTER)
     assert any("lm_head" in name for name in names) and all("lora_" in name for name in names)
