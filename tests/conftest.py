@@ -21,6 +21,14 @@ os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", DS_ACCELER
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # for runs/tiny.sh
 
 
+def pytest_collection_modifyitems(items):
+    """Over several processes (pytest -n): one takes the tests of the shared run, first; the others file after file."""
+    for item in items:
+        group = "the shared run" if "tiny_run" in item.fixturenames else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: "tiny_run" not in item.fixturenames)
+
+
 def script(*words, program=sys.executable, **options):
     """Runs `python WORDS...` from the repository's root, as a user would."""
     command = [program, *map(str, words)]
@@ -80,7 +88,7 @@ def tokenizer(tmp_path_factory):
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    from snakmodel.prompts import CHAT_TEMPLATE
+    from snakmodel.prompts import set_format
 
     vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2, **{f"w{i}": i for i in range(3, WORDS)}}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -89,7 +97,9 @@ def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     fast.save_pretrained(folder)
-    return AutoTokenizer.from_pretrained(folder, chat_template=CHAT_TEMPLATE)
+    loaded = AutoTokenizer.from_pretrained(folder)
+    set_format(loaded, "chat")
+    return loaded
 
 
 def small_model(seed, **changes):

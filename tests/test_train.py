@@ -72,7 +72,7 @@ def test_held_out_text_of_every_language_is_told_as_the_scorer_would(tiny_run):
             assert value == pytest.approx(scored[language], rel=0.2)
 
 
-def test_one_rank_learns_what_two_ranks_learn_in_one_group_or_two(tiny_run, tmp_path):
+def test_one_rank_learns_what_two_ranks_learn(tiny_run, tmp_path):
     recipe, whole = copy_run(tiny_run, tmp_path, "shards"), tiny_run.parent / "run"
     words = ("micro_batch=8", "asynchronous_saving=false", "profile_step=3", "peak_tflops=1", "loss_chunk=100")
     words += ("activation_checkpointing=selective", "tensorboard=true")
@@ -88,8 +88,14 @@ def test_one_rank_learns_what_two_ranks_learn_in_one_group_or_two(tiny_run, tmp_
     assert [event.value for event in board.Scalars("loss")] == pytest.approx(losses(whole), rel=1e-5)
     assert [event.step for event in board.Scalars("bits_per_byte/en")] == [0, 16]
     assert "aten::mm" in (tmp_path / "run/checkpoints/trace.json").read_text()
-    shutil.rmtree(tmp_path / "run/checkpoints")
-    assert "(2 copies x 1 sharding)" in trained(recipe, 2, "shard_ranks=1", "cross_entropy=whole")
+
+
+def test_two_copies_over_two_ranks_each_learn_the_same_and_resume(tiny_run, tmp_path):
+    recipe, whole = copy_run(tiny_run, tmp_path, "shards"), tiny_run.parent / "run"
+    words = launch(recipe, 4, "shard_ranks=2", "micro_batch=2", "cross_entropy=whole")
+    kill_when((tmp_path / "run/checkpoints/step-00010").exists, *words, program="bash")
+    said = succeed(*words, program="bash")
+    assert "(2 copies x 2 sharding)" in said and re.search(r"from step 1\d", said)
     assert losses(tmp_path / "run") == pytest.approx(losses(whole), rel=1e-5)
 
 
