@@ -61,6 +61,7 @@ def train_each(rank: int, ranks: int, steps: int, width: int, folder: str, chang
     dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
     shape = {"tokenizer": "", "steps": steps, "sequence_length": LENGTH, "global_batch": BATCH}
     shape |= {"micro_batch": MICRO_BATCH, "learning_rate": 3e-3, "warmup_steps": 4, "asynchronous_saving": False}
+    shape |= {"shard_from": 0}  # every layer by itself, as those of large models are
     for name in ("FSDP2", "ZeRO-1", "ZeRO-2", "ZeRO-3"):
         s = Settings(**shape | changes)  # type: ignore[arg-type]
         if name != "FSDP2":

@@ -116,7 +116,8 @@ def plain_loop(s: Settings, base: Path, tick: Callable[[int], None], sharded: bo
         dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
         mesh = init_device_mesh("cpu", (1,))
         for layer in model.model.layers:
-            fully_shard(layer, mesh=mesh)
+            if sum(parameter.numel() for parameter in layer.parameters()) >= s.shard_from:
+                fully_shard(layer, mesh=mesh)
         fully_shard(model, mesh=mesh)
     groups = parameter_groups(model, s.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(s.beta1, s.beta2), eps=s.epsilon, fused=True)

@@ -50,10 +50,12 @@ class FsdpEngine:
         sharing = self.mesh.size(-1)
         options: dict[str, Any] = {"mesh": self.mesh, "mp_policy": policy}
         options["shard_placement_fn"] = lambda parameter: Shard(shard_dimension(tuple(parameter.shape), sharing))
-        for layer in prepare_layers(model, s):
+        layers = [layer for layer in prepare_layers(model, s) if count(layer) >= s.shard_from]
+        for layer in layers:
             fully_shard(layer, **options)
         self.objective: Any = Objective(model, s.cross_entropy, s.loss_chunk)
-        fully_shard(self.objective, **options)  # embedding, last norm and head: one group
+        fully_shard(self.objective, **options)  # embedding, last norm and head, and small layers: one group
+        self.groups = len(layers) + 1
         self.objective.to(device)
         if dist.get_world_size() > 1:
             from_first = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
@@ -74,16 +76,16 @@ class FsdpEngine:
         """What was really built, to print at the start."""
         s, parameter = self.settings, next(self.model.parameters())
         assert isinstance(parameter, DTensor)
-        total = sum(p.numel() for p in self.model.parameters())
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         where = " x ".join(
             f"{size} {name}" for size, name in zip(self.mesh.shape, self.mesh.mesh_dim_names or (), strict=True)
         )
         return (
-            f"FSDP2 over {dist.get_world_size()} rank(s) on {self.device.type} ({where}): {total:,} parameters, "
-            f"{trained:,} trained, {type(parameter).__name__} {parameter.dtype}, {s.precision} computation, "
-            f"checkpointing {s.activation_checkpointing}, {'compiled' if s.compile else 'not compiled'}, "
-            f"{s.cross_entropy} loss, {'asynchronous' if self.saving else 'synchronous'} saving"
+            f"FSDP2 over {dist.get_world_size()} rank(s) on {self.device.type} ({where}): {count(self.model):,} "
+            f"parameters in {self.groups} group(s), {trained:,} trained, {type(parameter).__name__} "
+            f"{parameter.dtype}, {s.precision} computation, checkpointing {s.activation_checkpointing}, "
+            f"{'compiled' if s.compile else 'not compiled'}, {s.cross_entropy} loss, "
+            f"{'asynchronous' if self.saving else 'synchronous'} saving"
         )
 
     def step(self, batch: Batch, rate: float, guard: Guard) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -159,6 +161,11 @@ class FsdpEngine:
         set_optimizer_state_dict(self.model, self.optimizer, optim_state_dict=optimizer_state["optimizer"])
         for group, own in zip(self.optimizer.param_groups, settings, strict=True):
             group.update(own)  # a branch has settings of its own
+
+
+def count(module: torch.nn.Module) -> int:
+    """How many parameters a module has."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def make_mesh(device: str, shard_ranks: int | None) -> DeviceMesh:

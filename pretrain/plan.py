@@ -78,6 +78,8 @@ def memory_of(study: Study, machine: Machine) -> tuple[str, dict[str, int]]:
     layer = study.activations(r.micro_batch, r.activation_checkpointing)
     loss = loss_bytes(shape, r.micro_batch * r.sequence_length, element, r.cross_entropy, r.loss_chunk)
     if study.zero is None:
+        if shape.largest_layer < r.shard_from:  # all in one group
+            shape = replace(shape, largest_layer=0, outside=shape.parameters, trained_outside=shape.trained)
         return fullest(fsdp_memory(shape, layer, loss, r.shard_ranks or machine.ranks, element))
     return fullest(zero_memory(shape, layer, loss, machine.ranks, element, study.zero))
 

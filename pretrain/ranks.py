@@ -1,6 +1,7 @@
 """The processes of a training run: how they meet, how a signal stops them all, and how a hung one is noticed."""
 
 import atexit
+import ctypes
 import faulthandler
 import math
 import os
@@ -19,6 +20,7 @@ import torch.distributed as dist
 
 STOPPED = 75  # exit status after a signal: saved, to be started again (sysexits' "temporary failure")
 HUNG = 70  # exit status of a job that hangs, or has lost a process
+MMAP_MAX, TRIM_THRESHOLD = -4, -1  # what mallopt sets, by malloc.h
 
 
 class Ranks:
@@ -31,6 +33,8 @@ class Ranks:
         self.device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
+        else:
+            keep_freed_memory()
         # a group of one needs no address
         store = dist.HashStore() if self.count == 1 else next(dist.rendezvous("env://", self.rank, self.count))[0]
         dist.init_process_group(
@@ -69,6 +73,17 @@ class Ranks:
         """Prints on the first rank."""
         if self.rank == 0:
             print(text, flush=True)
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep what is freed for the next tensor.
+
+    Memory that goes back to the kernel comes again page by page: that took 2 to 8 % of a CPU's step.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # macOS has another allocator
+        libc.mallopt(MMAP_MAX, 0)
+        libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextmanager

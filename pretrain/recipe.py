@@ -69,6 +69,10 @@ class Settings:
     shard_ranks: int | None = knob(
         None, "hybrid sharding: ranks that hold one copy of the model, a node's say; null: all", low=1, execution=True
     )
+    shard_from: int = knob(
+        1_000_000, "parameters of a layer that FSDP2 shards by itself; smaller ones go together, in one message",
+        low=0, execution=True,
+    )  # fmt: skip
     precision: Literal["float32", "bfloat16"] = knob("float32", "of the computation; master weights are float32")
     activation_checkpointing: Literal["none", "selective", "full"] = knob(
         "none", "recompute in the backward pass: nothing, all but matrix products and attention, or whole layers",

@@ -75,8 +75,9 @@ def test_held_out_text_of_every_language_is_told_as_the_scorer_would(tiny_run):
 def test_one_rank_learns_what_two_ranks_learn(tiny_run, tmp_path):
     recipe, whole = copy_run(tiny_run, tmp_path, "shards"), tiny_run.parent / "run"
     words = ("micro_batch=8", "asynchronous_saving=false", "profile_step=3", "peak_tflops=1", "loss_chunk=100")
-    words += ("activation_checkpointing=selective", "tensorboard=true")
-    assert "synchronous saving" in trained(recipe, 1, *words)
+    words += ("activation_checkpointing=selective", "tensorboard=true", "shard_from=0")
+    said = trained(recipe, 1, *words)
+    assert "synchronous saving" in said and "in 3 group(s)" in said  # each layer, and the rest
     assert losses(tmp_path / "run") == pytest.approx(losses(whole), rel=1e-5)
     record = read_json(tmp_path / "run/checkpoints/run.json")
     assert record["seconds_p50"] <= record["seconds_p99"] and record["skipped_steps"] == 0
@@ -92,7 +93,7 @@ def test_one_rank_learns_what_two_ranks_learn(tiny_run, tmp_path):
 
 def test_two_copies_over_two_ranks_each_learn_the_same_and_resume(tiny_run, tmp_path):
     recipe, whole = copy_run(tiny_run, tmp_path, "shards"), tiny_run.parent / "run"
-    words = launch(recipe, 4, "shard_ranks=2", "micro_batch=2", "cross_entropy=whole")
+    words = launch(recipe, 4, "shard_ranks=2", "shard_from=0", "micro_batch=2", "cross_entropy=whole")
     kill_when((tmp_path / "run/checkpoints/step-00010").exists, *words, program="bash")
     said = succeed(*words, program="bash")
     assert "(2 copies x 2 sharding)" in said and re.search(r"from step 1\d", said)
@@ -127,7 +128,7 @@ def stopped_by_a_signal(words, line_begins, number):
 
 def test_a_signal_loses_no_step_and_the_run_goes_on_with_fewer_ranks_and_more_again(tiny_run, tmp_path):
     recipe, whole, stopped = copy_run(tiny_run, tmp_path, "shards"), tiny_run.parent / "run", tmp_path / "run"
-    words = ("log_every=1", "save_every=100", "micro_batch=1")  # small ones make long steps
+    words = ("log_every=1", "save_every=100", "micro_batch=1", "shard_from=0")  # small ones make long steps
     first, _ = stopped_by_a_signal(launch(recipe, 2, *words), "step     2/16", signal.SIGUSR1)
     assert (stopped / f"checkpoints/step-{first:05d}/optimizer").is_dir() and 2 <= first < 14
     begins = f"step {first + 1:5d}/16"
