@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 	bash runs/tiny.sh $(RECIPE)
 
 test: $(INSTALLED)
-	pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	pytest -n 2 --no-loadscope-reorder
 
 check: $(INSTALLED)
 	ruff format --check .

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = str(ROOT / "tests/small.yaml")  # what recipes of small runs extend
@@ -21,12 +22,21 @@ os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", DS_ACCELER
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # for runs/tiny.sh
 
 
+class ByFile(LoadScopeScheduling):
+    """Over several processes (pytest -n): one takes the files that use the shared run, the others file after file."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0]
+        return "the shared run" if "tiny_run" in (ROOT / file).read_text() else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """Over several processes (pytest -n): one takes the tests of the shared run, first; the others file after file."""
-    for item in items:
-        group = "the shared run" if "tiny_run" in item.fixturenames else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: "tiny_run" not in item.fixturenames)
+    """The shared run comes first: it takes longest."""
+    items.sort(key=lambda item: "tiny_run" not in item.path.read_text())
 
 
 def script(*words, program=sys.executable, **options):
