@@ -183,8 +183,8 @@ def fetch_identifier(recipe: dict[str, Any]) -> list[str]:
     if section.get("backend") != "fasttext" or section.get("model") is None or Path(section["model"]).is_file():
         return []
     from pretrain.corpus.download import Settings, Wanted, obtain_all
-    from pretrain.corpus.languages import LID_176, LID_BYTES, LID_SHA256
     from pretrain.corpus.sources import RawFile, Source
+    from snakmodel.languages import LID_176, LID_BYTES, LID_SHA256
 
     file = RawFile(LID_176, sha256=LID_SHA256, bytes=LID_BYTES)
     path = Path(section["model"])

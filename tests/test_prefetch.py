@@ -10,8 +10,8 @@ import pytest
 from conftest import ROOT, script, small_model, write_recipe
 from played_hub import Hub
 
-from pretrain.corpus import languages
 from pretrain.prefetch import Need, fetch_identifier, needs_of, streamed
+from snakmodel import languages
 from snakmodel.config import read_recipe
 from snakmodel.documents import read_documents
 from snakmodel.records import read_json
