@@ -86,7 +86,9 @@ def test_what_is_fetched_is_enough_to_run_offline_and_what_is_not_there_is_named
     assert loaded.returncode == 0, loaded.stderr
     gathered = script("finetune/instructions.py", "--config", recipe, env=offline)
     assert gathered.returncode == 0, gathered.stderr
-    assert [row["answer"] for row in read_documents(tmp_path / "run/instruct/data/train.parquet")] == ["København."]
+    data = tmp_path / "run/instruct/data"
+    assert [row["text"].splitlines()[1] for row in read_documents(data / "train.parquet")] == ["København."]
+    assert read_json(data / "run.json")["revisions"]["sets"] == {"talk": rows["we/talk"]}
 
     write_recipe(tmp_path / "r.yaml", pretrain={"init_from": "we/closed"}, make_shards={"tokenizer": "we/gone"})
     refused = script("pretrain/prefetch.py", "--config", recipe, env=online)
