@@ -31,7 +31,7 @@ def find_duplicates(path: Path, similarity: float | None) -> tuple[Rows, NDArray
     5-grams of nearly the same texts; None: they are not looked for. Rows with a `reason` are not compared.
     """
     count = pq.read_metadata(path).num_rows
-    digests, compared = array("Q"), array("q")  # eight bytes a conversation, not the hundred of a set
+    digests, compared = array("Q"), array("q")  # eight bytes each; a set of integers would take many times that
     for row, document in enumerate(read_documents(path, ["turns", "reason"])):
         if document["reason"] is None:
             digests.append(digest(document["turns"]))

@@ -180,6 +180,7 @@ def gather(name: str, documents: Documents, out: DocumentWriter) -> dict[str, An
             counts["dropped"][document["reason"]] += 1
         if counts["seen"] % ROWS_BETWEEN_LINES == 0:
             print(f"{name}: {counts['seen']:,} rows read", flush=True)
+    print(f"{name}: all {counts['seen']:,} rows read", flush=True)
     refuse_empty(name, counts)
     return counts
 
@@ -230,7 +231,10 @@ def write_copies(out: DocumentWriter, document: dict[str, Any], copies: int) -> 
 def refuse_empty(name: str, counts: dict[str, Any]) -> None:
     """A set of which nothing stays is a mistake: of the recipe's columns or filters, or the set is another's copy."""
     if not counts["kept"]:
-        raise BadInput(f"{label(name)} keeps none of its {counts['seen']:,} rows{listed(counts['dropped'])}")
+        why = listed(counts["dropped"])
+        raise BadInput(
+            f"{label(name)} keeps none of its {counts['seen']:,} rows{why}: correct its columns or the filters"
+        )
 
 
 def listed(dropped: Counter[str]) -> str:

@@ -106,7 +106,5 @@ def test_the_language_identifier_comes_to_its_path_when_its_checksum_is_right(hu
     assert "sha256" in failure and not (tmp_path / "lid.176.bin").exists()
     monkeypatch.setattr(languages, "LID_SHA256", hashlib.sha256(data).hexdigest())
     assert fetch_identifier(recipe) == [] and (tmp_path / "lid.176.bin").read_bytes() == data
-    recipe["filter_language"]["model"] = "other.bin"
-    assert fetch_identifier(recipe) == [
-        "filter_language.model: other.bin is not there, and only lid.176.bin can be fetched"
-    ]
+    recipe["instructions"] = {"language": {"backend": "fasttext", "model": "other.bin"}}
+    assert fetch_identifier(recipe) == ["language model: other.bin is not there, and only lid.176.bin can be fetched"]
