@@ -63,19 +63,20 @@ def find_near(path: Path, compared_N: NDArray[np.bool_], similarity: float) -> I
 
     Of a conversation, 384 bytes of signature lie on disk while they are compared, and 64 bytes of keys in memory.
     """
-    keys, rows = [np.zeros((BANDS, 0), dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
+    most, end = int(compared_N.sum()), 0
+    keys_BM, rows_M = np.empty((BANDS, most), dtype=np.uint64), np.empty(most, dtype=np.int64)
     numbered = ({**document, "row": row} for row, document in enumerate(read_documents(path, ["text"])))
     wanted = (document for document in numbered if compared_N[document["row"]])
     with TemporaryFile(dir=path.parent) as file:
         for batch in batches(wanted, DOCUMENTS_AT_A_TIME):
             signatures_NP, signed_N = sign([document["text"] for document in batch], NGRAM, PERMUTATIONS)
-            signatures_MP = signatures_NP[signed_N]
-            file.write(signatures_MP.tobytes())
-            keys.append(np.stack([band_keys(signatures_MP, band, ROWS) for band in range(BANDS)]))
-            rows.append(np.array([document["row"] for document in batch], dtype=np.int64)[signed_N])
-        keys_BM, rows_M = np.concatenate(keys, axis=1), np.concatenate(rows)
-        if len(rows_M):
+            signatures_NP = signatures_NP[signed_N]
+            file.write(signatures_NP.tobytes())
+            some = slice(end, end := end + len(signatures_NP))
+            keys_BM[:, some] = [band_keys(signatures_NP, band, ROWS) for band in range(BANDS)]
+            rows_M[some] = np.array([document["row"] for document in batch])[signed_N]
+        if end:
             file.flush()
-            signatures = np.memmap(file, dtype=np.uint32, mode="r", shape=(len(rows_M), PERMUTATIONS))
-            for keys_M in keys_BM:
-                yield link_alike(keys_M, rows_M, signatures, similarity)
+            signatures_MP = np.memmap(file, dtype=np.uint32, mode="r", shape=(end, PERMUTATIONS))
+            for keys_M in keys_BM[:, :end]:
+                yield link_alike(keys_M, rows_M[:end], signatures_MP, similarity)
