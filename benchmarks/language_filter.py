@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 from pretrain.corpus.filter_language import Settings, judge_text
-from pretrain.corpus.languages import Backend, load_backend
+from snakmodel.languages import Backend, load_backend
 
 WORDS_PER_SENTENCE, WORDS_PER_DOCUMENT = 4, 60  # at least; exactly
 

@@ -5,6 +5,7 @@ python finetune/train.py --config configs/tiny.yaml [finetune.steps=0,200] [fine
 LoRA: Hu et al. 2021. An interrupted step resumes from its last saved state.
 """
 
+import json
 import os
 import shutil
 import warnings
@@ -126,7 +127,7 @@ def tokenise(data: Path, tokenizer: Any, s: Settings) -> tuple[list[dict[str, li
     examples: list[dict[str, list[int]]] = []
     dropped = Counter[str]()
     for row in read_documents(data):
-        turns = [{"role": "user", "content": row["text"]}, {"role": "assistant", "content": row["answer"]}]
+        turns = json.loads(row["turns"])
         try:
             whole, labels = training_ids(tokenizer, turns)
         except NotLearnable as reason:

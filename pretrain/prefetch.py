@@ -178,18 +178,22 @@ def explain(need: Need, error: Exception) -> str:
 
 
 def fetch_identifier(recipe: dict[str, Any]) -> list[str]:
-    """Fetches fastText's lid.176.bin where the recipe filters by it and its file is not there."""
-    section = fill_in(recipe.get("filter_language") or {}, {"run_dir": recipe["run_dir"]})
-    if section.get("backend") != "fasttext" or section.get("model") is None or Path(section["model"]).is_file():
-        return []
+    """Fetches fastText's lid.176.bin where corpus or instructions are filtered by it and its file is not there."""
+    choices = [recipe.get("filter_language"), (recipe.get("instructions") or {}).get("language")]
+    models = [choice.get("model") for choice in choices if choice and choice.get("backend") == "fasttext"]
+    wanted = dict.fromkeys(fill_in(model, {"run_dir": recipe["run_dir"]}) for model in models if model)
+    return [failure for path in map(Path, wanted) if not path.is_file() for failure in fetch_model(path)]
+
+
+def fetch_model(path: Path) -> list[str]:
+    """Fetches lid.176.bin to `path`; returns a line for what failed."""
     from pretrain.corpus.download import Settings, Wanted, obtain_all
-    from pretrain.corpus.languages import LID_176, LID_BYTES, LID_SHA256
     from pretrain.corpus.sources import RawFile, Source
+    from snakmodel.languages import LID_176, LID_BYTES, LID_SHA256
 
     file = RawFile(LID_176, sha256=LID_SHA256, bytes=LID_BYTES)
-    path = Path(section["model"])
     if path.name != file.name:
-        return [f"filter_language.model: {path} is not there, and only {file.name} can be fetched"]
+        return [f"language model: {path} is not there, and only {file.name} can be fetched"]
     try:
         obtain_all([Wanted(file.name, path, Source(str(path), "gzip_text", files=[file]), file)], Settings(use=[]))
     except BadInput as error:

@@ -4,6 +4,7 @@ Rejected documents lie in `rejects/` beside the kept ones, with a `reason` colum
 """
 
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,11 @@ def batches(
         size += len(document["text"])
     if batch:
         yield batch
+
+
+def text_fraction(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone, not on what else is in the corpus."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") / 2**64
 
 
 def document_files(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from snakmodel.config import BadInput
 from snakmodel.records import file_hash
+from snakmodel.settings import nearest
 
 FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 
@@ -75,5 +76,5 @@ def resolve_revision(path: str, revision: str | None, label: str) -> str | None:
 def column(row: dict[str, Any], name: str, label: str) -> Any:
     """One column of a row; a missing one is the recipe's mistake."""
     if name not in row:
-        raise BadInput(f"{label} has no column {name!r}; it has {', '.join(row)}")
+        raise BadInput(f"{label} has no column {name!r}; {nearest(name, tuple(row))}")
     return row[name]

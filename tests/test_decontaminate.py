@@ -41,7 +41,7 @@ TEXTS = list(HOLDS)
 WRONG = {  # a setting, and what is said of it
     "testsets=angry-tweet": "decontaminate.testsets: no test set 'angry-tweet'; did you mean angry-tweets.*",
     "own.færger.path=gone.jsonl": "test set færger: gone.jsonl not found",
-    "own.færger.text=[svar]": "test set færger has no column 'svar'; it has id, prompt, options, answer, split",
+    "own.færger.text=[svar]": "test set færger has no column 'svar'; choose from id, prompt, options, answer, split",
     "own.færger.answer=prompt": "test set færger, row 0: answer should be a place among .*, got 'Hvor længe .*'",
     "own.færger.split=dev": "test set færger .*: no item of split 'dev'",
     "own.færger.path=DDSC/angry-tweets": "test set færger .*: its revision cannot be resolved .*; pin it, .*",
@@ -115,11 +115,11 @@ def test_an_interrupted_search_ends_with_the_same_bytes_however_many_workers(hom
 def test_an_instruction_that_holds_an_item_is_left_out_and_kept_with_the_reason(home):
     run(instructions, home)
     folder = home / "run/instruct/data"
-    assert [row["text"] for row in read_documents(folder / "train.parquet")] == ["Hvad er en fjord?"]
-    gone = [(row["answer"], row["reason"], row["item"]) for row in read_documents(folder / "rejects/train.parquet")]
-    assert gone == [("Odense", "contaminated by færger", "a-2"), ("", "empty question or answer", None)]
+    assert [row["text"] for row in read_documents(folder / "train.parquet")] == ["Hvad er en fjord?\nVand."]
+    gone = {row["reason"]: row["item"] for row in read_documents(folder / "rejects/train.parquet")}
+    assert gone == {"contaminated by færger": "a-2", "empty question or answer": None}
     counts = read_json(folder / "run.json")["counts"]["told"]
-    assert counts == {"seen": 3, "kept": 1, "dropped": {reason: 1 for _, reason, _ in gone}}
+    assert counts == {"seen": 3, "kept": 1, "dropped": dict.fromkeys(gone, 1)}
     assert read_json(folder / "contaminated.json")["færger"]["texts_by_item"] == {"a-2": 1}
 
 

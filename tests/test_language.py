@@ -8,8 +8,8 @@ from conftest import write_recipe
 
 from pretrain.corpus import filter_language
 from pretrain.corpus.filter_language import Settings, judge_text
-from pretrain.corpus.languages import LID_176, load_backend
 from snakmodel.documents import DocumentWriter, read_documents
+from snakmodel.languages import LID_176, load_backend
 from snakmodel.records import read_json, write_json
 from snakmodel.settings import BadInput
 

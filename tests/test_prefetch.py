@@ -10,8 +10,8 @@ import pytest
 from conftest import ROOT, script, small_model, write_recipe
 from played_hub import Hub
 
-from pretrain.corpus import languages
 from pretrain.prefetch import Need, fetch_identifier, needs_of, streamed
+from snakmodel import languages
 from snakmodel.config import read_recipe
 from snakmodel.documents import read_documents
 from snakmodel.records import read_json
@@ -86,7 +86,9 @@ def test_what_is_fetched_is_enough_to_run_offline_and_what_is_not_there_is_named
     assert loaded.returncode == 0, loaded.stderr
     gathered = script("finetune/instructions.py", "--config", recipe, env=offline)
     assert gathered.returncode == 0, gathered.stderr
-    assert [row["answer"] for row in read_documents(tmp_path / "run/instruct/data/train.parquet")] == ["København."]
+    data = tmp_path / "run/instruct/data"
+    assert [row["text"].splitlines()[1] for row in read_documents(data / "train.parquet")] == ["København."]
+    assert read_json(data / "run.json")["revisions"]["sets"] == {"talk": rows["we/talk"]}
 
     write_recipe(tmp_path / "r.yaml", pretrain={"init_from": "we/closed"}, make_shards={"tokenizer": "we/gone"})
     refused = script("pretrain/prefetch.py", "--config", recipe, env=online)
@@ -104,7 +106,5 @@ def test_the_language_identifier_comes_to_its_path_when_its_checksum_is_right(hu
     assert "sha256" in failure and not (tmp_path / "lid.176.bin").exists()
     monkeypatch.setattr(languages, "LID_SHA256", hashlib.sha256(data).hexdigest())
     assert fetch_identifier(recipe) == [] and (tmp_path / "lid.176.bin").read_bytes() == data
-    recipe["filter_language"]["model"] = "other.bin"
-    assert fetch_identifier(recipe) == [
-        "filter_language.model: other.bin is not there, and only lid.176.bin can be fetched"
-    ]
+    recipe["instructions"] = {"language": {"backend": "fasttext", "model": "other.bin"}}
+    assert fetch_identifier(recipe) == ["language model: other.bin is not there, and only lid.176.bin can be fetched"]

@@ -23,11 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pretrain.corpus.minhash import MULTIPLIERS, band_keys, link_alike, sign
 from pretrain.corpus.sieve import Judged, folder_before, measures_of, sift, tally, unfinished
 from pretrain.corpus.workers import Workers, run_tasks
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.documents import batches, document_files, read_documents
+from snakmodel.minhash import MULTIPLIERS, band_keys, link_alike, sign
 from snakmodel.records import begin, remove_folder, temporary_path, write_beside
 
 EXACT, NEAR = "exact duplicate", "near duplicate"

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from pretrain.corpus.sieve import source_of, text_fraction
+from pretrain.corpus.sieve import source_of
 from pretrain.corpus.workers import Workers, run_tasks
 from snakmodel.config import BadInput, knob, read_command, run_script
-from snakmodel.documents import DocumentWriter, batches, document_files, read_documents
+from snakmodel.documents import DocumentWriter, batches, document_files, read_documents, text_fraction
 from snakmodel.paths import maker_of
 from snakmodel.records import begin, file_hash, missing, read_json, remove_folder, write_json
 from snakmodel.shards import ShardReader, ShardWriter

@@ -9,7 +9,6 @@ an interrupted step continues with the parts that are not.
 import re
 from collections import Counter
 from collections.abc import Iterable
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +51,6 @@ def sift(path: Path, judged: Judged, measures: Columns, remarks: Columns) -> Non
 def measures_of(path: Path) -> Columns:
     """The columns of a part that the steps before have added."""
     return {field.name: field.type for field in list(pq.read_schema(path))[len(COLUMNS) :]}
-
-
-def text_fraction(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone, not on what else is in the corpus."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") / 2**64
 
 
 def folder_before(run: Run, section: str, reads: str) -> Path:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrain.corpus.quality_model import HIGHEST, SCORES, fit_linear, load_scorer
-from pretrain.corpus.sieve import text_fraction
 from snakmodel.config import BadInput, knob, read_command, run_script
+from snakmodel.documents import text_fraction
 from snakmodel.records import begin, read_jsonl, write_json
 
 Scores = NDArray[np.float32]

@@ -18,9 +18,8 @@ from pathlib import Path
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from pretrain.corpus.make_shards import find_tokenizer
-from pretrain.corpus.sieve import text_fraction
 from snakmodel.config import BadInput, knob, read_command, run_script
-from snakmodel.documents import document_files, read_documents
+from snakmodel.documents import document_files, read_documents, text_fraction
 from snakmodel.records import begin, read_json, write_beside
 
 FIRST_PIECE = 259  # in Llama-2 and here: 0 <unk>, 1 <s>, 2 </s>, then 256 bytes, then pieces

@@ -1,4 +1,4 @@
-"""What the miniature's models are asked: three tasks with options to choose from, and instructions to tune on.
+"""What the miniature's models are asked: three tasks with options to choose from, and what they are tuned on.
 
 No sentence of acceptability and no review stands in the corpus; `seen` holds what does, and grows.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from typing import Any
 
-from runs.tiny_data.texts import DANISH, DATA, FACTS, NAMES, PREDICATES, paragraph, review
+from runs.tiny_data.texts import DANISH, DATA, ENTITIES, FACTS, NAMES, PREDICATES, PRONOUNS, paragraph, review
 
 Items = Iterator[tuple[str, list[str], int]]  # prompt, options, which one is right
 WORDS = DATA["tasks"]
@@ -118,3 +118,24 @@ def instructions(rng: random.Random, count: int, seen: set[str]) -> list[dict[st
     while len(asked) < count:
         asked[instruction(rng, seen)] = None
     return [dict(zip(("instruction", "input", "output"), row, strict=True)) for row in asked]
+
+
+def conversation(rng: random.Random) -> list[dict[str, str]]:
+    """A question about a town or person with its answer, and another one, which says "byen", "hun" or "han"."""
+    name = rng.choice(ENTITIES)
+    first, second = rng.sample([fact for fact in FACTS if fact.name == name], 2)
+    asked = [first.question, second.question.replace(name, PRONOUNS.get(name, "byen"))]
+    turns = []
+    for question, fact in zip(asked, (first, second), strict=True):
+        turns.append({"role": "user", "content": question})
+        turns.append({"role": "assistant", "content": paragraph(rng.choice(fact.statements))})
+    return turns
+
+
+def conversations(rng: random.Random, count: int) -> list[dict[str, Any]]:
+    """Rows of messages, all different."""
+    held: list[dict[str, Any]] = []
+    while len(held) < count:
+        if (row := {"messages": conversation(rng)}) not in held:
+            held.append(row)
+    return held

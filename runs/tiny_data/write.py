@@ -188,6 +188,7 @@ def task_files(rng: random.Random, corpus: set[str]) -> dict[str, bytes]:
         "tasks/sentiment.jsonl": jsonl(tasks.rows(tasks.sentiment, rng, 300, seen)),
         "tasks/knowledge.jsonl": jsonl(tasks.rows(tasks.knowledge, rng, 300)),
         "instructions.jsonl": jsonl(tasks.instructions(rng, 800, seen)),
+        "conversations.jsonl": jsonl(tasks.conversations(rng, 100)),
     }
 
 

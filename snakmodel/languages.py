@@ -10,6 +10,8 @@ import copy
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +20,7 @@ import numpy as np
 import pycld2
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from snakmodel.config import BadInput
+from snakmodel.config import BadInput, knob
 
 Backend = Literal["py3langid+cld2", "py3langid", "fasttext"]
 Tell = Callable[[str], dict[str, float]]
@@ -30,6 +32,45 @@ ADDRESS = re.compile(r"(?<!\S)\S*(?:://|www\.|@)\S*")  # of the web or e-mail: i
 LABEL = "__label__"
 LID_176 = "https://dl.fbaipublicfiles.com/fasttext/supervised-models/lid.176.bin"
 LID_BYTES, LID_SHA256 = 131_266_198, "7e69ec5451bc261cc7844e49e4792a85d7f09c06789ec800fc4a44aec362764e"
+
+
+@dataclass(kw_only=True)
+class LanguageChoice:
+    """Which texts are in the language, and who says so."""
+
+    language: str = knob(help="language to keep, by its back-end's name: da, en, ...; Bokmaal is 'no'")
+    backend: Backend = knob("py3langid+cld2", "who tells the language: py3langid+cld2, py3langid or fasttext")
+    model: str | None = knob(None, "file of the fasttext back-end's model, such as lid.176.bin")
+    # few and near: against all 142 languages of py3langid, short Danish texts are taken for rarer ones
+    languages: list[str] = knob(
+        ["da", "no", "nn", "sv", "en", "de", "nl", "is"],
+        "to choose from; fasttext knows more and uses them all; quote 'no' for YAML",
+    )
+    min_probability: float | None = knob(
+        None, "texts must be above it; by default 0.95 for py3langid+cld2, 0.6 for the others", low=0, high=1
+    )
+
+    def threshold(self) -> float:
+        """The probability that a text must be above."""
+        return MIN_PROBABILITY[self.backend] if self.min_probability is None else self.min_probability
+
+
+def language_inputs(choice: LanguageChoice, label: str) -> dict[str, str | Path]:
+    """The back-end's model as an input of records.begin; BadInput where the choice cannot be made."""
+    if choice.language not in choice.languages:
+        raise BadInput(f"{label}.language {choice.language!r} is not among languages {choice.languages}")
+    return {"model": find_model(choice.model)} if choice.backend == "fasttext" else {}
+
+
+def judge_language(text: str, tell: Tell, choice: LanguageChoice) -> tuple[str, float, str | None]:
+    """The text's likeliest language, its probability, and the reason to drop the text or None."""
+    language, probability = max(tell(text).items(), key=itemgetter(1))
+    reason = None
+    if language != choice.language:
+        reason = f"language {language}"
+    elif probability <= choice.threshold():
+        reason = "low probability"
+    return language, probability, reason
 
 
 def load_backend(backend: Backend, languages: list[str], model: str | Path | None) -> Tell:
@@ -107,11 +148,11 @@ def find_model(model: str | Path | None) -> Path:
     """The fastText model's file; BadInput where it is not."""
     if model is None or not Path(model).is_file():
         known = f"lid.176.bin is at {LID_176} ({LID_BYTES:,} bytes, SHA-256 {LID_SHA256})"
-        raise BadInput(f"filter_language.model: {model or 'no file named'}: not found; {known}; or: make prefetch")
+        raise BadInput(f"language model: {model or 'no file named'}: not found; {known}; or: make prefetch")
     return Path(model)
 
 
 def check_known(languages: list[str], known: list[str]) -> None:
     """Refuses languages that the back-end has no model of."""
     if unknown := sorted(set(languages) - set(known)):
-        raise BadInput(f"filter_language.languages: not known: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        raise BadInput(f"languages not known: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
