@@ -18,12 +18,12 @@ from pretrain.corpus import (
     filter_language,
     filter_quality,
     make_shards,
-    minhash,
     read_sources,
     train_tokenizer,
 )
 from pretrain.corpus.recall import jaccard
 from runs.tiny_data import write
+from snakmodel import minhash
 from snakmodel.config import run_script
 from snakmodel.documents import DocumentWriter, document_files, read_documents
 from snakmodel.records import file_hash, read_json
