@@ -143,7 +143,7 @@ def test_a_signal_loses_no_step_and_the_run_goes_on_with_fewer_ranks_and_more_ag
 
 def test_a_rank_that_hangs_ends_the_job_with_a_message(tiny_run, tmp_path):
     recipe = copy_run(tiny_run, tmp_path, "shards")
-    words = map(str, launch(recipe, 2, "steps=100000", "hang_minutes=0.05", "log_every=1"))
+    words = map(str, launch(recipe, 2, "steps=100000", "hang_minutes=0.15", "log_every=1"))
     options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(["bash", *words], **options, env={**os.environ, "GRACE_SECONDS": "1"})
     for line in process.stdout:
@@ -154,7 +154,7 @@ def test_a_rank_that_hangs_ends_the_job_with_a_message(tiny_run, tmp_path):
     stuck.suspend()
     _, faults = process.communicate(timeout=60)
     assert process.returncode == 70, faults
-    assert re.search(r"error: rank 0: no step has finished for 0.05 minutes .*; behind the others: rank 1", faults)
+    assert re.search(r"error: rank 0: no step has finished for 0.15 minutes .*; behind the others: rank 1", faults)
     assert not stuck.is_running()
 
 
