@@ -7,7 +7,7 @@ VENV = .venv
 INSTALLED = $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test check figures bench status prefetch clean
+.PHONY: demo test check figures bench gguf status prefetch clean
 
 demo: $(INSTALLED)
 	bash runs/tiny.sh $(RECIPE)
@@ -26,11 +26,20 @@ figures: $(INSTALLED)
 bench: $(INSTALLED)
 	python benchmarks/train_loop.py
 
+gguf: $(INSTALLED) .venv-gguf/.installed
+	pytest tests/test_llama_cpp.py
+
 status: $(INSTALLED)
 	@python -m snakmodel.status $(RUN)
 
 prefetch: $(INSTALLED)
 	env -u HF_HUB_OFFLINE python pretrain/prefetch.py --config $(CONFIG)
+
+# llama.cpp, to read what release.py writes; it is compiled, in five minutes on two cores
+.venv-gguf/.installed:
+	$(PYTHON) -m venv .venv-gguf
+	.venv-gguf/bin/pip install --quiet llama-cpp-python==0.3.36
+	touch $@
 
 clean:
 	rm -rf out/tiny out/tiny-base

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 from scorer.metrics import METRICS, resample, summarise
-from scorer.tasks import read_items
 
 from snakmodel.config import BadInput, knob, read_command, run_script
-from snakmodel.documents import read_documents
+from snakmodel.documents import sample_texts
+from snakmodel.multiple_choice import read_items
 from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.records import begin, write_jsonl
 from snakmodel.series import Checkpoint, choose, read_series
@@ -55,7 +55,7 @@ def main() -> None:
     files = {f"held_out.{language}": Path(path) for language, path in s.held_out.items()}
     sets = {task: find_testset(name, s.own, s.catalogue, f"builtin.tasks.{task}") for task, name in s.tasks.items()}
     files |= {f"tasks.{task}": Path(testset.path) for task, testset in sets.items()}
-    texts = {language: read_texts(Path(path), s.held_out_documents) for language, path in s.held_out.items()}
+    texts = {language: sample_texts(Path(path), s.held_out_documents) for language, path in s.held_out.items()}
     tasks = {task: read_items(testset) for task, testset in sets.items()}
     chosen = {name: choose(read_series(run.series(name)), s.steps, f"builtin.steps of {name}") for name in s.series}
     for series, checkpoint in ((name, checkpoint) for name in chosen for checkpoint in chosen[name]):
@@ -75,15 +75,6 @@ def main() -> None:
         del model  # or it would stay in memory while the next one is loaded
         brief = [f"{r['dataset']} {r['results']['total']['test_' + r['metric']]:.2f}" for r in records]
         print(f"{series} {folder.name}: {', '.join(brief)}", flush=True)
-
-
-def read_texts(path: Path, limit: int) -> list[str]:
-    """At most `limit` texts, evenly spaced over the file, so that each of its sources keeps its share."""
-    texts = [document["text"] for document in read_documents(path, ["text"])]
-    if not any(texts):
-        raise BadInput(f"{path}: no text in it; held-out text cannot be empty")
-    picked = min(limit, len(texts))
-    return [texts[index * len(texts) // picked] for index in range(picked)]
 
 
 def load(checkpoint: Checkpoint) -> tuple[Any, Any]:

@@ -3,17 +3,17 @@
 python pretrain/publish.py --config configs/snakmodel-7b.yaml                # says what would be pushed where
 HF_TOKEN=... python pretrain/publish.py --config configs/snakmodel-7b.yaml dry_run=false
 
+A step's quantised forms and its card (finetune/release.py, finetune/card.py) go with it, where there are any.
 What is there already is not sent again: after an interruption, or with more steps, the same command goes on.
 """
 
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from snakmodel.config import BadInput, knob, read_command, run_script
-from snakmodel.paths import HUB, PRETRAINED, step_name
-from snakmodel.records import read_json, write_json
+from snakmodel.paths import HUB, PRETRAINED, Run, stage_of, step_name
+from snakmodel.records import is_current, read_json, write_json
 from snakmodel.series import Checkpoint, choose, is_own, read_series
 
 
@@ -44,7 +44,7 @@ def main() -> None:
         if checkpoint.step not in own:
             print(f"step {checkpoint.step} is {checkpoint.location}: referred to, not pushed")
             continue
-        files = files_of(checkpoint)
+        files = files_of(checkpoint, run, s)
         size = sum(path.stat().st_size for path in files.values())
         total += size
         print(f"{step_name(checkpoint.step)}: {len(files)} files, {size:,} bytes -> {revision_of(s, checkpoint)}")
@@ -52,21 +52,44 @@ def main() -> None:
     if s.dry_run or command.check:
         print("nothing was sent; dry_run=false sends what is not there yet")
         return
-    publish(chosen, own, read_json(folder / "series.json"), s)
+    publish(chosen, own, run, s)
 
 
-def files_of(checkpoint: Checkpoint) -> dict[str, Path]:
-    """What is pushed of a step: what its manifest names, and the manifest; of a step without, all its files."""
+def files_of(checkpoint: Checkpoint, run: Run, s: Settings) -> dict[str, Path]:
+    """What is pushed of a step: what its manifest names, and the manifest; of a step without, all its files.
+
+    With its quantised forms and its card, as far as there are any, whose records are not pushed.
+    """
     folder = Path(checkpoint.location)
     named = read_json(folder / "run.json").get("files") or [path.name for path in folder.iterdir() if path.is_file()]
-    for name, told in named.items() if isinstance(named, dict) else ():
-        found = (folder / name).stat().st_size if (folder / name).is_file() else 0
-        if found != told["bytes"]:
+    files = {name: folder / name for name in sorted({*named, "run.json"} - {"started.json"})}
+    for part in (folder, *released(checkpoint, run, s)):
+        manifest = read_json(part / "run.json").get("files", {})
+        for name, told in manifest.items():
+            found = (part / name).stat().st_size if (part / name).is_file() else 0
+            if found != told["bytes"]:
+                raise BadInput(
+                    f"{part / name} has {found:,} bytes, its manifest says {told['bytes']:,}; "
+                    f"delete {part}, and its stage makes it again"
+                )
+        files |= {name: part / name for name in manifest}
+    return files
+
+
+def released(checkpoint: Checkpoint, run: Run, s: Settings) -> list[Path]:
+    """The folders of a step's quantised forms and of its card, where they are there; refuses those of another model."""
+    folders = []
+    for section in ("release", "card"):
+        folder = run.folder(section) / s.series / step_name(checkpoint.step)
+        if not (folder / "run.json").is_file():
+            continue
+        if not is_current(folder, {"model": checkpoint.source}):
             raise BadInput(
-                f"{folder / name} has {found:,} bytes, its manifest says {told['bytes']:,}; "
-                f"delete {folder}, and its stage makes it again"
+                f"{folder} was made of a model that is no longer step {checkpoint.step} of the series; "
+                f"run {stage_of(section).script} with --overwrite"
             )
-    return {name: folder / name for name in sorted({*named, "run.json"} - {"started.json"})}
+        folders.append(folder)
+    return folders
 
 
 def revision_of(s: Settings, checkpoint: Checkpoint) -> str:
@@ -74,7 +97,7 @@ def revision_of(s: Settings, checkpoint: Checkpoint) -> str:
     return f"{s.repository}@{step_name(checkpoint.step)}"
 
 
-def publish(chosen: list[Checkpoint], own: dict[int, Checkpoint], series: dict[str, Any], s: Settings) -> None:
+def publish(chosen: list[Checkpoint], own: dict[int, Checkpoint], run: Run, s: Settings) -> None:
     """Pushes every chosen step to its revision, then the last step that is there, with series.json, to main."""
     from snakmodel.hub import one_line, open_repository, push, read_published  # late: a dry run needs no network
 
@@ -84,7 +107,8 @@ def publish(chosen: list[Checkpoint], own: dict[int, Checkpoint], series: dict[s
     for checkpoint in chosen:
         if checkpoint.step in own:
             revision = revision_of(s, checkpoint)
-            sent = push(api, s.repository, step_name(checkpoint.step), files_of(checkpoint), hashes_of(checkpoint))
+            files, hashes = files_of(checkpoint, run, s), hashes_of(checkpoint, run, s)
+            sent = push(api, s.repository, step_name(checkpoint.step), files, hashes)
             print(f"{revision}: {f'{sent:,} bytes sent' if sent else 'is there'}", flush=True)
             rows[checkpoint.step] = checkpoint.row | {"path": revision}
         elif not checkpoint.is_local:  # a parent on the Hub can be referred to from there, too
@@ -92,16 +116,18 @@ def publish(chosen: list[Checkpoint], own: dict[int, Checkpoint], series: dict[s
     last = own[max(step for step in rows if step in own)]
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "series.json"
+        series = read_json(run.series(s.series) / "series.json")
         write_json(told, {**series, "steps": [rows[step] for step in sorted(rows)]})
-        files = files_of(last) | {"series.json": told}
-        sent = push(api, s.repository, "main", files, hashes_of(last))
+        files = files_of(last, run, s) | {"series.json": told}
+        sent = push(api, s.repository, "main", files, hashes_of(last, run, s))
     print(f"{s.repository}@main: step {last.step}, {f'{sent:,} bytes sent' if sent else 'is there'}", flush=True)
 
 
-def hashes_of(checkpoint: Checkpoint) -> dict[str, str]:
-    """SHA-256 of a step's files, as its manifest has them."""
-    files = read_json(Path(checkpoint.location) / "run.json").get("files", {})
-    return {name: what["sha256"] for name, what in files.items()}
+def hashes_of(checkpoint: Checkpoint, run: Run, s: Settings) -> dict[str, str]:
+    """SHA-256 of a step's files, as their manifests have them."""
+    folders = (Path(checkpoint.location), *released(checkpoint, run, s))
+    manifests = [read_json(folder / "run.json").get("files", {}) for folder in folders]
+    return {name: what["sha256"] for files in manifests for name, what in files.items()}
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ bash runs/pretrain.sh "$RECIPE" "${RANKS:-auto}"
 python pretrain/export.py --config "$RECIPE"
 python analyze/audit.py --config "$RECIPE"
 
-# Instruction tuning of chosen steps. Not there yet: packing, several GPUs, preference tuning, releases.
+# Instruction tuning of chosen steps. Not there yet: packing, several GPUs, preference tuning.
 python finetune/instructions.py --config "$RECIPE"
 python finetune/train.py --config "$RECIPE"
 python finetune/merge.py --config "$RECIPE"
@@ -59,6 +59,10 @@ python analyze/samples.py --config "$RECIPE"
 # Scores of every step. Not there yet: ScandEval's eight data sets (evaluate/scandeval_all.py).
 python evaluate/builtin.py --config "$RECIPE"
 python evaluate/collect.py --config "$RECIPE"
+
+# Releases: quantised forms of the last step, compared with it, and a card for every step
+python finetune/release.py --config "$RECIPE"
+python finetune/card.py --config "$RECIPE"
 
 # Figures and report
 python plot/training.py --config "$RECIPE"

@@ -54,6 +54,10 @@ python analyze/samples.py --config "$RECIPE"
 python evaluate/builtin.py --config "$RECIPE"
 python evaluate/collect.py --config "$RECIPE"
 
+# Releases: quantised forms of the last step, compared with it, and a card for every step
+python finetune/release.py --config "$RECIPE"
+python finetune/card.py --config "$RECIPE"
+
 # Figures, the miniature's own bars, and the report, which shows both
 python plot/training.py --config "$RECIPE"
 python plot/corpus.py --config "$RECIPE"

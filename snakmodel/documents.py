@@ -102,3 +102,12 @@ def read_documents(path: Path, columns: list[str] | None = None) -> Iterator[dic
         raise BadInput(missing(path)) from None
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"{path}: not a whole Parquet file ({error}); delete it and run its stage again") from None
+
+
+def sample_texts(path: Path, limit: int) -> list[str]:
+    """At most `limit` texts, evenly spaced over the file, so that each of its sources keeps its share."""
+    texts = [document["text"] for document in read_documents(path, ["text"])]
+    if not any(texts):
+        raise BadInput(f"{path}: no text in it; held-out text cannot be empty")
+    picked = min(limit, len(texts))
+    return [texts[index * len(texts) // picked] for index in range(picked)]

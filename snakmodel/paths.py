@@ -5,7 +5,7 @@ Everything of one run lies beneath its `run_dir` (`out/tiny`, say):
     corpus/downloads -> corpus/{raw,in_language,good,decontaminated,unique}/*.parquet -> tokenizer/ -> shards/
     -> checkpoints/step-00500/
     -> models/step-00500/ + series.json -> instruct/VARIANT/step-00500/ + series.json
-    -> analysis/ -> records/ -> scores/ -> figures/ -> report/report.html
+    -> analysis/ -> records/ -> scores/ -> release/SERIES/step-00500/ + cards/ -> figures/ -> report/report.html
 """
 
 import re
@@ -54,6 +54,8 @@ STAGES = (
     Stage("prompt", "analyze/prompt.py", ""),
     Stage("builtin", "evaluate/builtin.py", "records/builtin", per_step=True),
     Stage("collect", "evaluate/collect.py", "scores"),
+    Stage("release", "finetune/release.py", "release", per_step=True),
+    Stage("card", "finetune/card.py", "cards", per_step=True),
     Stage("check", "runs/tiny_data/check.py", "check"),
     Stage("plot_training", "plot/training.py", "figures/training"),
     Stage("plot_corpus", "plot/corpus.py", "figures/corpus"),

@@ -58,6 +58,12 @@ def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Pat
         found = [folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, steps)]
         bases = {folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, "first")}
         return [path for path in found if section in ("audit", "builtin") or path not in bases]  # a base has no change
+    if section in ("release", "card"):
+        name, default = str(settings.get("series", PRETRAINED)), "last" if section == "release" else "all"
+        own = {p.name for p in run.series(name).glob("step-*")}  # others' models are theirs to describe
+        return [
+            folder / name / step for step in steps_of(run, name, str(settings.get("steps", default))) if step in own
+        ]
     return [folder]
 
 

@@ -53,7 +53,7 @@ def git_hash(data):
 
 
 def is_large(path):
-    return path.endswith(".safetensors")
+    return path.endswith((".safetensors", ".gguf"))
 
 
 def entry(path, data):
@@ -89,6 +89,8 @@ class Answer(played_hub.Answer):
                     return self.send(409, json.dumps({"error": "it is there", "url": f"{hub.url}/{name}"}).encode(), {})
                 hub.repositories[name] = {"main": [{".gitattributes": b"*.safetensors filter=lfs\n"}]}
                 return self.answer({"url": f"{hub.url}/{name}", "name": name})
+            case ["POST", "validate-yaml"]:  # of a card
+                return self.answer({"errors": [], "warnings": []})
             case ["PUT", "objects", sha256]:
                 assert hashlib.sha256(self.body).hexdigest() == sha256
                 hub.objects[sha256] = self.body

@@ -21,10 +21,10 @@ from pretrain.corpus import (
     train_tokenizer,
 )
 from pretrain.corpus.sieve import sift
-from pretrain.corpus.table import to_latex, to_markdown
 from runs.tiny_data import write
 from snakmodel.config import BadInput
 from snakmodel.documents import document_files, read_documents
+from snakmodel.printed_tables import to_latex, to_markdown
 from snakmodel.records import read_json, write_jsonl
 
 SOURCES = {

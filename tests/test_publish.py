@@ -1,5 +1,6 @@
 """A series pushed to a played Hub, and read from there: pytest tests/test_publish.py"""
 
+import hashlib
 import json
 import re
 
@@ -9,7 +10,7 @@ from hub import serving
 
 from analyze import samples
 from snakmodel.fingerprints import hash_folder
-from snakmodel.records import read_json, write_json
+from snakmodel.records import identity, read_json, write_json
 from snakmodel.series import write_series
 
 PUSH, READ = "pretrain/publish.py", "analyze/samples.py"
@@ -143,6 +144,41 @@ def test_a_revision_that_holds_other_weights_is_set_right_and_a_card_is_left_alo
     assert hub.files("we/made", "step-00040") | {".gitattributes": None} == step_files(recipe, 40) | {
         "README.md": b"# Card\n"
     }
+
+
+def release(recipe, step, section, files):
+    """Files of a step as finetune/release.py or finetune/card.py leaves them."""
+    folder = recipe.parent / f"run/{section}/pretrained/step-000{step}"
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    told = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
+    model = identity(recipe.parent / f"run/models/step-000{step}")
+    write_json(folder / "run.json", {"files": told, "inputs": {"model": {"hash": model}}})
+
+
+def test_quantised_forms_and_the_card_go_with_their_step_and_those_of_another_model_do_not(recipe, hub):
+    forms = {"model-f16.gguf": b"GGUF", "int8/config.json": b"{}", "int8/model.safetensors": b"weights"}
+    release(recipe, 40, "release", forms)
+    release(recipe, 40, "cards", {"README.md": b"# One\n"})
+    status, said = push(recipe)
+    assert status == 0 and "step-00020: 7 files" in said and "step-00040: 11 files" in said
+    status, said = push(recipe, "dry_run=false", "steps=20,40")
+    assert status == 0, said
+    expected = step_files(recipe, 40) | forms | {"README.md": b"# One\n", ".gitattributes": None}
+    assert hub.files("we/made", "step-00040") | {".gitattributes": None} == expected
+    assert hub.files("we/made", "main").keys() == {*expected, "series.json"}
+    assert not forms.keys() & hub.files("we/made", "step-00020").keys()
+    release(recipe, 40, "cards", {"README.md": b"# Two\n"})
+    hub.requests.clear()
+    assert re.search(r"we/made@step-00040: 6 bytes sent", push(recipe, "dry_run=false", "steps=20,40")[1])
+    assert hub.files("we/made", "step-00040")["README.md"] == b"# Two\n"
+    record = recipe.parent / "run/models/step-00040/run.json"
+    write_json(record, read_json(record) | {"tokens": 7})
+    line = (
+        "run/release/pretrained/step-00040 was made of a model that is no longer step 40 of the series; run finetune/"
+    )
+    assert line in push(recipe, "dry_run=false")[1]
 
 
 def test_a_new_revision_that_is_cut_off_is_empty_and_no_copy_of_main(recipe, hub):

@@ -10,12 +10,12 @@ import pytest
 import torch
 from conftest import SMALL, WORDS, run_main, save_step, small_model, write_recipe
 from scorer.metrics import accuracy, macro_f1, mcc, summarise
-from scorer.tasks import read_items
 
 from snakmodel import testsets
 from snakmodel.config import BadInput
 from snakmodel.documents import DocumentWriter
 from snakmodel.likelihood import document_bits, encode, option_log_likelihoods, windows
+from snakmodel.multiple_choice import read_items
 from snakmodel.records import read_json, read_jsonl, write_jsonl
 from snakmodel.series import write_series
 

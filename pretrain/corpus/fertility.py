@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from pretrain.corpus.make_shards import find_tokenizer
 from pretrain.corpus.sieve import source_of
-from pretrain.corpus.table import thousands, to_latex, to_markdown
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.documents import document_files
+from snakmodel.printed_tables import thousands, to_latex, to_markdown
 from snakmodel.records import begin, missing, read_json, write_json, write_text
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import yaml
 from pretrain.corpus import read_sources
 from pretrain.corpus.sieve import source_patterns
 from pretrain.corpus.sources import Source, find_source
-from pretrain.corpus.table import Row, escape_markdown, thousands, to_latex, to_markdown
 from snakmodel.config import BadInput, Command, knob, read_command, read_recipe, run_script
 from snakmodel.paths import Run, stage_of
+from snakmodel.printed_tables import Row, escape_markdown, thousands, to_latex, to_markdown
 from snakmodel.records import begin, missing, read_json, write_json, write_text
 
 COLUMNS = {  # what the table calls the documents that are left after a step
