@@ -1,153 +1,253 @@
-"""Tune chosen steps of the series on the instructions, by LoRA. Writes one adapter a step.
+"""Tune chosen steps of the series on the instructions. Writes one adapter a step.
 
 python finetune/train.py --config configs/tiny.yaml [finetune.steps=0,200] [finetune.rank=64 finetune.variant=all-r64]
+torchrun --nproc-per-node 4 finetune/train.py --config ...     # every step over four GPUs
+bash runs/tune.sh configs/tiny.yaml 4                          # each of four GPUs its share of the steps; then merged
 
-LoRA: Hu et al. 2021. An interrupted step resumes from its last saved state.
+LoRA: Hu et al. 2021. An interrupted step resumes from its last saved state, with the same result.
 """
 
-import json
 import os
+import re
 import shutil
-import warnings
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
-from snakmodel.paths import PRETRAINED, step_name
+from snakmodel.paths import PRETRAINED, STAGES, step_name
+from snakmodel.prompts import Format
 from snakmodel.records import begin
-from snakmodel.series import Checkpoint, choose, read_series
+from snakmodel.series import Checkpoint, choose, read_series, resolve_model
 
-ALL_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"]  # SnakModel's
+RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # as torchrun sets them
 
 
 @dataclass
 class Settings:
     variant: str = knob(help="name of this set of tuning settings, and of the tuned series")
     steps: str = knob("all", "of the pre-trained series: all, first, last, 0,500,1000:12000:1000", execution=True)
+    also_tune: dict[str, str] = knob(
+        {}, "name -> model folder, run or Hub id outside the series; tuned as VARIANT+NAME", execution=True
+    )
+    part: str = knob("1/1", "of these models, the share that this process tunes: 2/4 is every fourth", execution=True)
+    # what is learnt
+    format: Format = knob("chat", "of questions and answers; own: the tokenizer's template")
+    sequence_length: int = knob(4096, "tokens of a row; longer conversations are dropped and counted", low=8)
+    packing: Literal["isolated", "plain", "none"] = knob(
+        "isolated", "conversations share a row unseen by each other; plain: cut from one stream, as the paper's"
+    )
+    loss_on: Literal["answer", "all"] = knob("answer", "tokens that carry the loss; the paper trained on all")
+    # which weights
+    method: Literal["lora", "qlora", "full"] = knob("lora", "qlora: on a 4-bit base, needs CUDA; full: all weights")
     targets: list[str] = knob(["all"], "names of the matrices that get an adapter, or all (SnakModel's eight)")
     rank: int = knob(128, "of the adapters", low=1)
     alpha: float = knob(16, "scale of the adapters: alpha / rank", above=0)
     dropout: float = knob(0.05, "on the adapters' input", low=0, high=1)
-    learning_rate: float = knob(2e-4, "constant, as in the paper", above=0)
+    # how
+    epochs: float = knob(1.0, "passes over the instructions", above=0)
+    global_batch: int = knob(64, "rows per optimiser step, over all ranks", low=1)
+    micro_batch: int = knob(1, "rows per rank at a time", low=1, execution=True)
+    learning_rate: float = knob(2e-4, "peak", above=0)
+    schedule: Literal["constant", "cosine"] = knob("constant", "after the warm-up (the paper: constant)")
+    warmup_steps: int = knob(0, "optimiser steps of linear warm-up", low=0)
     gradient_clip: float = knob(0.3, "global norm", above=0)
     weight_decay: float = knob(0.001, "AdamW", low=0)
-    epochs: float = knob(1.0, "passes over the instructions", above=0)
-    micro_batch: int = knob(1, "examples at a time", low=1)
-    accumulation: int = knob(64, "micro-batches per optimiser step", low=1)
-    sequence_length: int = knob(4096, "tokens; longer examples are dropped and counted", low=8)
-    loss_on: Literal["answer", "all"] = knob("answer", "tokens that carry the loss; the paper trained on all")
     precision: Literal["float32", "bfloat16"] = knob("float32", "of the frozen base and the computation")
-    seed: int = knob(42, "adapter weights, dropout, order of the examples", low=0)
+    activation_checkpointing: bool = knob(False, "less memory, about a third slower", execution=True)
+    seed: int = knob(42, "adapter weights, dropout, packing and order of the rows", low=0)
+    # what is kept and told
+    keep: str = knob("last", "adapters to keep: last, epoch (one each), or one every so many optimiser steps")
     save_every: int = knob(500, "optimiser steps between resumable states", low=1, execution=True)
+    validate_every: int = knob(0, "optimiser steps between losses on held-out conversations; 0: never", execution=True)
+    validation_conversations: int = knob(1_000, "most of them, spread over the file", low=1, execution=True)
     log_every: int = knob(10, "optimiser steps between printed lines", low=1, execution=True)
 
 
 def main() -> None:
     command = read_command(Settings, "finetune", __doc__)
-    s, run = command.settings, command.run
-    if Path(s.variant).name != s.variant or s.variant in (PRETRAINED, "data", "adapters"):
-        raise BadInput(
-            f"{command.config}: finetune.variant {s.variant!r} cannot be a folder's name; try all-r{s.rank}-chat"
-        )
-    data = run.folder("instructions")
-    series = read_series(run.series(PRETRAINED))
-    for checkpoint in choose(series, s.steps, f"{command.config}: finetune.steps"):
-        folder = run.folder("finetune") / s.variant / step_name(checkpoint.step)
-        work = begin(command, folder, {"model": checkpoint.source, "instructions": data})
-        if work is None:
+    s, run, data = command.settings, command.run, command.run.folder("instructions")
+    check(s, command.config)
+    known: dict[str, Any] = {}
+    for variant, base in share_of_bases(command):
+        folder = run.folder("finetune") / variant / step_name(base.step)
+        work = begin(command, folder, {"model": base.source, "instructions": data}) if RANK == 0 else None
+        if not from_first_rank(work is not None):
             continue
-        work.finish(**tune(checkpoint, data / "train.parquet", folder, command))
-        shutil.rmtree(folder / "trainer", ignore_errors=True)
+        facts = tune(base, data, folder, command, known)
+        if work:
+            work.finish(**facts)
+            shutil.rmtree(folder / "trainer", ignore_errors=True)
 
 
-def tune(checkpoint: Checkpoint, data: Path, folder: Path, command: Command[Settings]) -> dict[str, Any]:
-    """Trains the adapter of one step and writes it to `folder`. Returns the facts for its record."""
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # with several, the Trainer would multiply the batch
+def check(s: Settings, config: Path) -> None:
+    """Refuses settings that contradict each other, before anything is read."""
+    where = f"{config}: finetune"
+    taken = [PRETRAINED, *(Path(stage.folder).name for stage in STAGES if stage.folder.startswith("instruct/"))]
+    for name in (s.variant, *s.also_tune):
+        if not re.fullmatch(r"[\w.-]*\w[\w.-]*", name) or name in taken:
+            raise BadInput(f"{where}: {name!r} cannot be a folder's name for a variant; try all-r{s.rank}-chat")
+    if s.global_batch % (s.micro_batch * RANKS):
+        multiple = -(-s.global_batch // (s.micro_batch * RANKS)) * s.micro_batch * RANKS
+        raise BadInput(
+            f"{where}.global_batch {s.global_batch} is not a multiple of micro_batch {s.micro_batch} x {RANKS} ranks; "
+            f"try {multiple}"
+        )
+    if s.keep not in ("last", "epoch") and not re.fullmatch("[1-9][0-9]*", s.keep):
+        raise BadInput(f"{where}.keep should be last, epoch or a number of optimiser steps, got {s.keep!r}")
+    if s.keep == "epoch" and s.epochs < 1:
+        raise BadInput(f"{where}.keep: epoch keeps nothing of {s.epochs:g} epochs; take last, or a number of steps")
+    part = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", s.part)
+    if part is None or int(part[1]) > int(part[2]):
+        raise BadInput(f"{where}.part should be like 1/4 ... 4/4, got {s.part!r}")
+
+
+def share_of_bases(command: Command[Settings]) -> list[tuple[str, Checkpoint]]:
+    """What this process tunes: variant and base of each."""
+    s, where = command.settings, f"{command.config}: finetune"
+    chosen = choose(read_series(command.run.series(PRETRAINED)), s.steps, f"{where}.steps")
+    bases = [(s.variant, checkpoint) for checkpoint in chosen]
+    for name, location in s.also_tune.items():
+        bases.append((f"{s.variant}+{name}", Checkpoint(0, resolve_model(location), {"tokens": None})))
+    first, count = map(int, s.part.split("/"))
+    return bases[first - 1 :: count]
+
+
+def from_first_rank(value: Any) -> Any:
+    """The first rank's value, on every rank."""
+    if RANKS == 1:
+        return value
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    PartialState(cpu=not torch.cuda.is_available())  # the ranks meet
+    return broadcast_object_list([value])[0]
+
+
+def tune(
+    base: Checkpoint, data: Path, folder: Path, command: Command[Settings], known: dict[str, Any]
+) -> dict[str, Any]:
+    """Tunes one model and writes its adapter to `folder`. Returns the facts for its record.
+
+    known: what was read for the models before; steps of a series have one tokenizer, and it takes long.
+    """
+    if RANKS == 1:
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # with several, the Trainer would multiply the batch
     import torch  # late: a finished stage says so at once
-    from datasets import Dataset
-    from peft import LoraConfig, get_peft_model
-    from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
+    from transformers import PrinterCallback, Trainer, TrainingArguments
 
-    from snakmodel.models import last_state, load_model, load_tokenizer
-    from snakmodel.prompts import set_format
+    from finetune.adapters import add_adapters, check_isolation, load_base, project_learnt, save
+    from finetune.examples import collate
+    from finetune.progress import Progress
+    from snakmodel.models import last_state, load_tokenizer
+    from snakmodel.prompts import check_contract, set_format
 
-    warnings.filterwarnings("ignore", module="peft")  # saves no embeddings, whatever it says
-    s = command.settings
-    tokenizer = load_tokenizer(checkpoint.location)
-    set_format(tokenizer, "chat")
-    examples, dropped = tokenise(data, tokenizer, s)
-    show_example(examples[0], tokenizer, step_name(checkpoint.step))
-
+    s, where, label = command.settings, f"{command.config}: finetune", f"finetune {folder.parent.name} {folder.name}"
+    tokenizer = load_tokenizer(base.location)
+    set_format(tokenizer, s.format)
+    check_contract(tokenizer, f"{where}.format {s.format}")
+    rows, counts, held_out = read_rows(data, tokenizer, s, where, known, label)
     torch.manual_seed(s.seed)
-    base = load_model(checkpoint.location, dtype=getattr(torch, s.precision))
-    targets = ALL_TARGETS if s.targets == ["all"] else s.targets
-    try:
-        lora = LoraConfig(r=s.rank, lora_alpha=s.alpha, lora_dropout=s.dropout, target_modules=targets)  # type: ignore[arg-type]
-        model = get_peft_model(base, lora)
-    except ValueError as error:
-        raise BadInput(f"{command.config}: finetune.targets {targets}: {str(error).splitlines()[0]}") from None
+    model = load_base(base.location, s.method, s.precision, where)
+    positions = getattr(model.config, "max_position_embeddings", None) or s.sequence_length
+    if s.sequence_length > positions:
+        raise BadInput(
+            f"{where}.sequence_length {s.sequence_length:,} is more than the model's {positions:,} positions"
+        )
+    if s.method != "full":
+        model = add_adapters(model, s.targets, s.rank, s.alpha, s.dropout, where)
+    if s.packing == "isolated":
+        check_isolation(model, rows, where)
+    project_learnt(model)
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"),
+        max_steps=rows.steps,
+        per_device_train_batch_size=s.micro_batch,
+        gradient_accumulation_steps=s.global_batch // (s.micro_batch * RANKS),
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
         learning_rate=s.learning_rate,
-        lr_scheduler_type="constant",
+        lr_scheduler_type="constant_with_warmup" if s.schedule == "constant" else "cosine",
+        warmup_steps=s.warmup_steps,
         max_grad_norm=s.gradient_clip,
         weight_decay=s.weight_decay,
-        num_train_epochs=s.epochs,
-        per_device_train_batch_size=s.micro_batch,
-        gradient_accumulation_steps=s.accumulation,
         bf16=s.precision == "bfloat16",
+        activation_checkpointing=s.activation_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if s.activation_checkpointing else None,
+        ddp_find_unused_parameters=False,
         seed=s.seed,
         save_steps=s.save_every,
         save_total_limit=1,
         logging_steps=s.log_every,
         logging_first_step=True,
+        logging_nan_inf_filter=False,
         disable_tqdm=True,
         report_to=[],
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-    collator = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=-100)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # masked in attention and loss; saved nowhere
-    trainer = Trainer(model, arguments, collator, train_dataset=Dataset.from_list(examples))
-    trainer.train(resume_from_checkpoint=last_state(folder / "trainer"))
-    model.save_pretrained(str(folder), save_embedding_layers=False)  # an adapter on lm_head is no reason to copy it
-    last = [row for row in trainer.state.log_history if "loss" in row][-1]  # whatever was done before an interruption
-    print(f"finetune {step_name(checkpoint.step)}: loss {last['loss']:.3f} at step {last['step']}", flush=True)
-    return {"examples": len(examples), "dropped": dropped, "loss": last["loss"], "step": checkpoint.step}
+    progress = Progress(s, rows, held_out, folder, label, lambda model, place: save(model, tokenizer, place, s.method))
+    trainer = Trainer(model, arguments, collate, train_dataset=rows, callbacks=[progress])
+    trainer.remove_callback(PrinterCallback)
+    assert (trainer.args.world_size, trainer.args.train_batch_size) == (RANKS, s.micro_batch)
+    trainer.train(resume_from_checkpoint=from_first_rank(last_state(folder / "trainer") if RANK == 0 else None))
+    if RANK == 0:
+        save(model, tokenizer, folder, s.method)
+        print(f"{label}: loss {progress.last['loss']:.3f} at step {progress.last['step']}", flush=True)
+    return {
+        "step": base.step,
+        "base_tokens": base.row.get("tokens"),
+        **counts,
+        "optimiser_steps": rows.steps,
+        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "axis": "epochs" if s.keep == "epoch" else "tuning steps",
+        **{name: progress.last.get(name) for name in ("tokens", "learnt_tokens", "loss", "held_out_loss")},
+    }
 
 
-def tokenise(data: Path, tokenizer: Any, s: Settings) -> tuple[list[dict[str, list[int]]], dict[str, int]]:
-    """Instructions as input_ids and labels, with the counts of those dropped by reason."""
+def read_rows(
+    data: Path, tokenizer: Any, s: Settings, where: str, known: dict[str, Any], label: str
+) -> tuple[Any, dict[str, Any], list[Any]]:
+    """Rows to learn, counts of conversations kept and dropped, held-out rows; says what they are like."""
+    from tqdm import tqdm
+
+    from finetune.examples import Rows, pack, spell_out, tokenise
     from snakmodel.documents import read_documents
-    from snakmodel.prompts import NotLearnable, training_ids
 
-    examples: list[dict[str, list[int]]] = []
-    dropped = Counter[str]()
-    for row in read_documents(data):
-        turns = json.loads(row["turns"])
-        try:
-            whole, labels = training_ids(tokenizer, turns)
-        except NotLearnable as reason:
-            dropped[str(reason)] += 1
-            continue
-        if len(whole) > s.sequence_length:
-            dropped["longer than sequence_length"] += 1
-            continue
-        labels = labels if s.loss_on == "answer" else whole
-        examples.append({"input_ids": whole, "attention_mask": [1] * len(whole), "labels": labels})
-    if not examples:
-        raise BadInput(f"{data}: no instruction fits sequence_length {s.sequence_length}")
-    return examples, dropped
-
-
-def show_example(example: dict[str, list[int]], tokenizer: Any, name: str) -> None:
-    """Prints one example with what carries the loss between marks, so that a wrong mask is seen at once."""
-    learnt = [i for i, label in zip(example["input_ids"], example["labels"], strict=True) if label != -100]
-    given = example["input_ids"][: len(example["input_ids"]) - len(learnt)]
-    print(f"finetune {name}: {tokenizer.decode(given)} >>>{tokenizer.decode(learnt)}<<<", flush=True)
+    key = tokenizer.backend_tokenizer.to_str() + tokenizer.chat_template
+    if key in known:
+        return known[key]
+    longest = None if s.packing == "plain" else s.sequence_length  # what is cut anew may be of any length
+    documents = tqdm(
+        read_documents(data / "train.parquet", ["turns"]), unit=" conversations", leave=False, disable=None
+    )
+    examples, dropped = tokenise(documents, tokenizer, s.loss_on, longest)
+    if not len(examples):
+        raise BadInput(
+            f"{where}.sequence_length {s.sequence_length}: no conversation of {data} can be learnt: {dropped}"
+        )
+    if RANK == 0:
+        print(f"{label}: {spell_out(*examples.get(0), tokenizer)}")
+    counts = {"examples": len(examples), "dropped": dropped}
+    examples, members = pack(examples, s.sequence_length, s.packing, s.seed)
+    rows = Rows(examples, members, s.global_batch, s.epochs, s.seed)
+    held_out = []
+    if s.validate_every:
+        if not (data / "validation.parquet").is_file():
+            raise BadInput(
+                f"{data}/validation.parquet not found; set instructions.validation_share, or validate_every=0"
+            )
+        kept, _ = tokenise(
+            read_documents(data / "validation.parquet", ["turns"]), tokenizer, "answer", s.sequence_length
+        )
+        count = min(len(kept), s.validation_conversations)
+        held_out = [[kept.get(number * len(kept) // count)] for number in range(count)]
+    if RANK == 0:
+        left_out = "".join(f"; dropped {count:,}: {reason}" for reason, count in dropped.items())
+        print(f"{label}: {rows.describe(s.sequence_length)}, {rows.steps:,} steps{left_out}", flush=True)
+    known[key] = rows, counts, held_out
+    return known[key]
 
 
 if __name__ == "__main__":

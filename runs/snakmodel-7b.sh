@@ -46,10 +46,9 @@ bash runs/pretrain.sh "$RECIPE" "${RANKS:-auto}"
 python pretrain/export.py --config "$RECIPE"
 python analyze/audit.py --config "$RECIPE"
 
-# Instruction tuning of chosen steps. Not there yet: packing, several GPUs, preference tuning.
+# Instruction tuning of chosen steps. Not there yet: preference tuning.
 python finetune/instructions.py --config "$RECIPE"
-python finetune/train.py --config "$RECIPE"
-python finetune/merge.py --config "$RECIPE"
+bash runs/tune.sh "$RECIPE" auto
 
 # Analysis of every step. Not there yet: leakage, forgetting.
 python analyze/weights.py --config "$RECIPE"
@@ -59,6 +58,7 @@ python analyze/samples.py --config "$RECIPE"
 # Scores of every step. Not there yet: ScandEval's eight data sets (evaluate/scandeval_all.py).
 python evaluate/builtin.py --config "$RECIPE"
 python evaluate/collect.py --config "$RECIPE"
+python finetune/compare.py --config "$RECIPE"
 
 # Releases: quantised forms of the last step, compared with it, and a card for every step
 python finetune/release.py --config "$RECIPE"

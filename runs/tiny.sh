@@ -42,8 +42,7 @@ python analyze/audit.py --config "$RECIPE"
 
 # Instruction tuning of chosen steps
 python finetune/instructions.py --config "$RECIPE"
-python finetune/train.py --config "$RECIPE"
-python finetune/merge.py --config "$RECIPE"
+bash runs/tune.sh "$RECIPE" auto
 
 # Analysis of every step
 python analyze/weights.py --config "$RECIPE"
@@ -53,6 +52,7 @@ python analyze/samples.py --config "$RECIPE"
 # Scores of every step
 python evaluate/builtin.py --config "$RECIPE"
 python evaluate/collect.py --config "$RECIPE"
+python finetune/compare.py --config "$RECIPE"
 
 # Releases: quantised forms of the last step, compared with it, and a card for every step
 python finetune/release.py --config "$RECIPE"

@@ -54,6 +54,7 @@ STAGES = (
     Stage("prompt", "analyze/prompt.py", ""),
     Stage("builtin", "evaluate/builtin.py", "records/builtin", per_step=True),
     Stage("collect", "evaluate/collect.py", "scores"),
+    Stage("compare", "finetune/compare.py", "instruct/comparison"),
     Stage("release", "finetune/release.py", "release", per_step=True),
     Stage("card", "finetune/card.py", "cards", per_step=True),
     Stage("check", "runs/tiny_data/check.py", "check"),

@@ -14,11 +14,16 @@ first, the others alternate. A user's turn may have `input`: the end of its cont
 from pathlib import Path
 from typing import Any, Literal
 
+from jinja2 import TemplateError
+
 from snakmodel.settings import BadInput
 
 Format = Literal["chat", "alpaca", "concatenated", "own"]
 Turns = list[dict[str, str]]
 IGNORED = -100  # the label of what is read and not learnt
+
+
+PLAIN = [{"role": "user", "content": "Hvor ligger Aarhus?"}, {"role": "assistant", "content": "I Jylland."}]
 
 
 class NotLearnable(ValueError):
@@ -59,9 +64,22 @@ def training_ids(tokenizer: Any, turns: Turns) -> tuple[list[int], list[int]]:
         if eos not in answered:
             raise BadInput("the format does not end an answer with the tokenizer's end of text: it would never stop")
         end = len(answered) - answered[::-1].index(eos)  # some formats end a line after it
-        if bos in asked[1:] or bos in answered or eos in answered[: end - 1]:
+        text = answered[
+            : end - 1
+        ]  # without its end, which is also the beginning where a tokenizer has one token for both
+        if bos in asked[1:] + text + answered[end:] or eos in text:
             raise NotLearnable("spells out special tokens")  # "<s>" is also how a web page strikes words out
         whole, labels = after, labels + [IGNORED] * len(asked) + answered[:end] + [IGNORED] * (len(answered) - end)
     if not whole:
         raise NotLearnable("has no answer")
     return whole, labels
+
+
+def check_contract(tokenizer: Any, where: str) -> None:
+    """Refuses a format that cannot train on a plain question and answer, before any work is done with it."""
+    try:
+        training_ids(tokenizer, PLAIN)
+    except (NotLearnable, TemplateError) as reason:
+        raise BadInput(f"{where}: a plain question and answer {reason}; correct the template, or take chat") from None
+    except BadInput as reason:
+        raise BadInput(f"{where}: {reason}") from None

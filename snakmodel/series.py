@@ -59,10 +59,13 @@ def is_own(checkpoint: Checkpoint, folder: Path) -> bool:
     return Path(checkpoint.location).parent == Path(os.path.normpath(folder))
 
 
-def write_series(folder: Path, name: str, rows: list[dict[str, Any]], branch: dict[str, Any] | None = None) -> None:
+def write_series(
+    folder: Path, name: str, rows: list[dict[str, Any]], branch: dict[str, Any] | None = None, axis: str | None = None
+) -> None:
     """Writes series.json; each row holds at least `step`, `location` and `parent`. Steps must be unique.
 
     branch: where the series left another one: its `run`, `step` and `tokens`.
+    axis: what a step counts, where that is not steps of pre-training: "epochs" or "tuning steps".
     """
     steps = [row["step"] for row in rows]
     assert len(set(steps)) == len(steps), f"duplicate steps: {steps}"
@@ -71,7 +74,8 @@ def write_series(folder: Path, name: str, rows: list[dict[str, Any]], branch: di
         location = row["location"]
         path = os.path.join(".", os.path.relpath(location, folder)) if Path(location).is_dir() else location
         out.append({**{k: v for k, v in row.items() if k != "location"}, "path": path})
-    write_json(folder / "series.json", {"name": name, **({"branch": branch} if branch else {}), "steps": out})
+    head = {"name": name} | ({"branch": branch} if branch else {}) | ({"axis": axis} if axis else {})
+    write_json(folder / "series.json", {**head, "steps": out})
 
 
 def read_series(folder: Path, whole: bool = True) -> list[Checkpoint]:
