@@ -45,8 +45,8 @@ def load_base(location: str, method: Method, precision: str, where: str) -> Any:
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)  # the Trainer sees to that
 
 
-def add_adapters(base: Any, targets: list[str], rank: int, alpha: float, dropout: float, where: str) -> Any:
-    """The base with new LoRA adapters on the matrices of these names, which it must have."""
+def lora(base: Any, targets: list[str], rank: int, alpha: float, dropout: float, where: str) -> LoraConfig:
+    """LoRA on the matrices of these names, which the base must have."""
     names = ALL if targets == ["all"] else targets
     modules = dict(base.named_modules())
     there = {path.rpartition(".")[2] for path in modules}
@@ -55,9 +55,14 @@ def add_adapters(base: Any, targets: list[str], rank: int, alpha: float, dropout
             p.rpartition(".")[2]: None for p, m in modules.items() if getattr(m, "weight", torch.empty(0)).ndim == 2
         }
         raise BadInput(f"{where}.targets: this model has no {', '.join(absent)}; its matrices are {', '.join(kinds)}")
-    lora = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, task_type="CAUSAL_LM")  # type: ignore[arg-type]
+    return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, task_type="CAUSAL_LM")  # type: ignore[arg-type]
+
+
+def add_adapters(base: Any, targets: list[str], rank: int, alpha: float, dropout: float, where: str) -> Any:
+    """The base with new LoRA adapters on the matrices of these names."""
+    config = lora(base, targets, rank, alpha, dropout, where)
     try:
-        return get_peft_model(base, lora)
+        return get_peft_model(base, config)
     except ValueError as error:  # a matrix that no adapter fits on
         raise BadInput(f"{where}.targets {', '.join(targets)}: {str(error).splitlines()[0]}") from None
 

@@ -61,7 +61,8 @@ def read_scores(folder: Path) -> dict[tuple[str, int], dict[str, float]]:
 def compare(models: list[dict[str, Any]], scores: dict[tuple[str, int], dict[str, float]]) -> list[dict[str, Any]]:
     """One flat row a model: variant and step, the settings that are not the same for all, facts, scores."""
     names = list(dict.fromkeys(name for model in models for name in model["settings"]))
-    differ = [n for n in names if n != "variant" and len({repr(model["settings"].get(n)) for model in models}) > 1]
+    had = {name: {repr(m["settings"][name]) for m in models if name in m["settings"]} for name in names}
+    differ = [name for name in names if name != "variant" and len(had[name]) > 1]
     rows = []
     for model in models:
         row = {"variant": model["variant"], "step": model["step"]}

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from finetune.variant import RANK, RANKS, check_batch, check_length, check_name, from_first_rank
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
-from snakmodel.paths import PRETRAINED, STAGES, step_name
+from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.prompts import Format
 from snakmodel.records import begin
 from snakmodel.series import Checkpoint, choose, read_series, resolve_model
-
-RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # as torchrun sets them
 
 
 @dataclass
@@ -83,16 +82,9 @@ def main() -> None:
 def check(s: Settings, config: Path) -> None:
     """Refuses settings that contradict each other, before anything is read."""
     where = f"{config}: finetune"
-    taken = [PRETRAINED, *(Path(stage.folder).name for stage in STAGES if stage.folder.startswith("instruct/"))]
     for name in (s.variant, *s.also_tune):
-        if not re.fullmatch(r"[\w.-]*\w[\w.-]*", name) or name in taken:
-            raise BadInput(f"{where}: {name!r} cannot be a folder's name for a variant; try all-r{s.rank}-chat")
-    if s.global_batch % (s.micro_batch * RANKS):
-        multiple = -(-s.global_batch // (s.micro_batch * RANKS)) * s.micro_batch * RANKS
-        raise BadInput(
-            f"{where}.global_batch {s.global_batch} is not a multiple of micro_batch {s.micro_batch} x {RANKS} ranks; "
-            f"try {multiple}"
-        )
+        check_name(name, where, f"all-r{s.rank}-chat")
+    check_batch(s.global_batch, s.micro_batch, where)
     if s.keep not in ("last", "epoch") and not re.fullmatch("[1-9][0-9]*", s.keep):
         raise BadInput(f"{where}.keep should be last, epoch or a number of optimiser steps, got {s.keep!r}")
     if s.keep == "epoch" and s.epochs < 1:
@@ -111,18 +103,6 @@ def share_of_bases(command: Command[Settings]) -> list[tuple[str, Checkpoint]]:
         bases.append((f"{s.variant}+{name}", Checkpoint(0, resolve_model(location), {"tokens": None})))
     first, count = map(int, s.part.split("/"))
     return bases[first - 1 :: count]
-
-
-def from_first_rank(value: Any) -> Any:
-    """The first rank's value, on every rank."""
-    if RANKS == 1:
-        return value
-    import torch
-    from accelerate import PartialState
-    from accelerate.utils import broadcast_object_list
-
-    PartialState(cpu=not torch.cuda.is_available())  # the ranks meet
-    return broadcast_object_list([value])[0]
 
 
 def tune(
@@ -150,11 +130,7 @@ def tune(
     rows, counts, held_out = read_rows(data, tokenizer, s, where, known, label)
     torch.manual_seed(s.seed)
     model = load_base(base.location, s.method, s.precision, where)
-    positions = getattr(model.config, "max_position_embeddings", None) or s.sequence_length
-    if s.sequence_length > positions:
-        raise BadInput(
-            f"{where}.sequence_length {s.sequence_length:,} is more than the model's {positions:,} positions"
-        )
+    check_length(model, s.sequence_length, where)
     if s.method != "full":
         model = add_adapters(model, s.targets, s.rank, s.alpha, s.dropout, where)
     if s.packing == "isolated":

@@ -46,9 +46,13 @@ bash runs/pretrain.sh "$RECIPE" "${RANKS:-auto}"
 python pretrain/export.py --config "$RECIPE"
 python analyze/audit.py --config "$RECIPE"
 
-# Instruction tuning of chosen steps. Not there yet: preference tuning.
+# Instruction tuning of chosen steps
 python finetune/instructions.py --config "$RECIPE"
 bash runs/tune.sh "$RECIPE" auto
+
+# Preference tuning of the last of them, merged into a series of its own; not the paper's
+python finetune/preferences.py --config "$RECIPE"
+python finetune/merge.py --config "$RECIPE" merge.variant=all-r128-chat-dpo
 
 # Analysis of every step. Not there yet: leakage, forgetting.
 python analyze/weights.py --config "$RECIPE"

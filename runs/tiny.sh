@@ -44,6 +44,10 @@ python analyze/audit.py --config "$RECIPE"
 python finetune/instructions.py --config "$RECIPE"
 bash runs/tune.sh "$RECIPE" auto
 
+# Preference tuning of the last of them, merged into a series of its own
+python finetune/preferences.py --config "$RECIPE"
+python finetune/merge.py --config "$RECIPE" merge.variant=all-r8-chat-polite
+
 # Analysis of every step
 python analyze/weights.py --config "$RECIPE"
 python analyze/embeddings.py --config "$RECIPE"

@@ -46,6 +46,7 @@ STAGES = (
     Stage("publish", "pretrain/publish.py", ""),
     Stage("instructions", "finetune/instructions.py", "instruct/data"),
     Stage("finetune", "finetune/train.py", "instruct/adapters", per_step=True),
+    Stage("preferences", "finetune/preferences.py", "instruct/adapters", per_step=True),
     Stage("merge", "finetune/merge.py", "instruct", per_step=True),
     Stage("audit", "analyze/audit.py", "analysis/audit", per_step=True),
     Stage("weights", "analyze/weights.py", "analysis/weights", per_step=True),

@@ -25,7 +25,7 @@ from snakmodel.paths import maker_of
 
 # of a record: not its result
 CIRCUMSTANCES = ("begun", "finished", "seconds", "peak_memory_bytes", "commit", "config", "versions")
-PACKAGES = ("torch", "transformers", "datasets", "peft", "accelerate", "sentencepiece", "numpy")
+PACKAGES = ("torch", "transformers", "datasets", "peft", "trl", "accelerate", "sentencepiece", "numpy")
 
 
 def temporary_path(path: Path) -> Path:

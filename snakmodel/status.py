@@ -51,6 +51,8 @@ def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Pat
         return [folder / path.parent.name for path in records if read_json(path).get("in_series", True)]
     if section == "finetune":
         return [folder / variant / step for step in steps_of(run, PRETRAINED, steps)]
+    if section == "preferences":
+        return [folder / variant / step for step in steps_of(run, str(settings.get("base")), steps)]
     if section == "merge":
         adapters = run.folder("finetune") / variant
         return [run.series(variant) / p.parent.name for p in sorted(adapters.glob("step-*/run.json"))]

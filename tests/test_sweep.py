@@ -67,3 +67,11 @@ def test_one_table_shows_in_what_variants_differ_and_what_came_of_it(swept):
     assert "compare: done" in run_main(compare, swept)
     run_main(train, swept, "variant=wider", "rank=8", "steps=0")
     assert "5 tuned models" in run_main(compare, swept)  # made anew by itself
+
+
+def test_the_table_shows_what_differs_among_those_that_have_it():
+    settings = {"a": {"rank": 4, "seed": 1}, "b": {"rank": 8, "seed": 1}, "b-dpo": {"rank": 8, "seed": 1, "beta": 0.1}}
+    rows = compare.compare(
+        [{"variant": name, "step": 0, "settings": each, "facts": {}} for name, each in settings.items()], {}
+    )
+    assert rows == [{"variant": name, "step": 0, "rank": each["rank"]} for name, each in settings.items()]

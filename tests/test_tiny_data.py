@@ -53,7 +53,7 @@ def raw_texts(raw_data):
 def test_only_the_same_seed_writes_the_same_bytes(raw_data, tmp_path, seed, same):
     again = write_raw_data(tmp_path, seed)
     files = [path for path in raw_data.rglob("*.*") if path.name not in ("run.json", "started.json")]
-    assert len(files) == 12
+    assert len(files) == 13
     for path in files:
         assert (path.read_bytes() == (again / path.relative_to(raw_data)).read_bytes()) == same, path
 
@@ -109,6 +109,9 @@ def test_tasks_are_balanced_true_and_not_in_the_corpus(raw_data, raw_texts):
         true = [index for index, option in enumerate(row["options"]) if f"{row['prompt']}{option}." in stated]
         assert true == [row["answer"]] and len(set(row["options"])) == 4
     assert len({json.dumps(row) for row in read_jsonl(raw_data / "instructions.jsonl")}) == 800
+    pairs = read_jsonl(raw_data / "preferences.jsonl")
+    assert len({json.dumps(row) for row in pairs}) == 250
+    assert all(row["chosen"].split(". ", 1)[1] in stated and row["rejected"] not in stated for row in pairs)
 
 
 @pytest.mark.parametrize("missed, value, part, change", [(None, None, "kept", {}), *EXPECTED["missed"]])

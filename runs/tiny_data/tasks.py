@@ -139,3 +139,20 @@ def conversations(rng: random.Random, count: int) -> list[dict[str, Any]]:
         if (row := {"messages": conversation(rng)}) not in held:
             held.append(row)
     return held
+
+
+def preference(rng: random.Random) -> dict[str, str]:
+    """A question with two answers: a polite one in whole sentences, and one that is rude, curt or careless."""
+    fact = rng.choice(FACTS)
+    chosen = paragraph(rng.choice(WORDS["polite"]), rng.choice(fact.statements))
+    rejected = paragraph(*(sentence.format(answer=fact.answer) for sentence in rng.choice(WORDS["unwanted"])))
+    return {"prompt": fact.question, "chosen": chosen, "rejected": rejected}
+
+
+def preferences(rng: random.Random, count: int) -> list[dict[str, str]]:
+    """Rows of prompt, chosen and rejected, all different."""
+    held: dict[tuple[str, ...], dict[str, str]] = {}
+    while len(held) < count:
+        row = preference(rng)
+        held[tuple(row.values())] = row
+    return list(held.values())

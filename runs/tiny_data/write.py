@@ -189,6 +189,7 @@ def task_files(rng: random.Random, corpus: set[str]) -> dict[str, bytes]:
         "tasks/knowledge.jsonl": jsonl(tasks.rows(tasks.knowledge, rng, 300)),
         "instructions.jsonl": jsonl(tasks.instructions(rng, 800, seen)),
         "conversations.jsonl": jsonl(tasks.conversations(rng, 100)),
+        "preferences.jsonl": jsonl(tasks.preferences(rng, 250)),
     }
 
 
