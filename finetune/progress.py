@@ -91,8 +91,8 @@ class Progress(TrainerCallback):
         control.should_log |= last or bool(self.news)
         if step in self.kept and args.process_index == 0:
             place = self.folder / "kept" / step_name(self.kept[step])
+            remove_folder(place)  # of a run that was interrupted after it; first, as it uses the same hidden name
             self.save(model, temporary_path(place))
-            remove_folder(place)  # of a run that was interrupted after it
             temporary_path(place).rename(place)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:

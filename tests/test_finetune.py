@@ -112,6 +112,8 @@ def test_tuning_killed_half_way_ends_with_the_same_adapters(tuned, tmp_path):
     states = tmp_path / VARIANT / "step-00004/trainer"
     kill_when((states / "checkpoint-8/trainer_state.json").exists, "finetune/train.py", *words)
     assert not (tmp_path / VARIANT / "step-00004/run.json").exists()
+    # as if it had been killed later: after keeping an adapter, before the next state
+    (tmp_path / VARIANT / f"step-00004/kept/step-{EPOCHS:05d}").mkdir(parents=True, exist_ok=True)
     assert "step-00004: loss" in run_main(train, *words[1:])
     assert adapters(tmp_path) == adapters(tuned.parent) and len(adapters(tmp_path)) == 1 + EPOCHS
     steps = [
