@@ -7,7 +7,6 @@ DPO: Rafailov et al. 2023 (arXiv 2305.18290), by TRL. The reference is the tuned
 An interrupted step resumes from its last saved state, with the same result.
 """
 
-import os
 import shutil
 from dataclasses import dataclass
 from math import ceil
@@ -15,7 +14,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finetune.pairs import Pairs, PreferenceSet, inputs_of, read_pairs
-from finetune.variant import RANK, RANKS, check_batch, check_length, check_name, from_first_rank
+from finetune.variant import (
+    RANK,
+    check_batch,
+    check_length,
+    check_name,
+    from_first_rank,
+    one_device,
+    run_trainer,
+    trainer_options,
+)
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import step_name
 from snakmodel.records import begin, write_jsonl
@@ -86,13 +94,11 @@ def tune(base: Checkpoint, folder: Path, command: Command[Settings], known: dict
 
     known: the pairs that were read for the models before; steps of a series have one tokenizer.
     """
-    if RANKS == 1:
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # with several, the Trainer would multiply the batch
-    from transformers import PrinterCallback  # late: a finished stage says so at once
-
+    one_device()
+    # late: a finished stage says so at once
     from finetune.adapters import ALL, load_base, lora, save
     from finetune.rewards import RewardLog, describe, judge
-    from snakmodel.models import last_state, load_tokenizer
+    from snakmodel.models import load_tokenizer
     from snakmodel.prompts import check_contract, set_format
 
     s, where = command.settings, f"{command.config}: preferences"
@@ -115,10 +121,8 @@ def tune(base: Checkpoint, folder: Path, command: Command[Settings], known: dict
     targets = [name for name in ALL if name != "lm_head"] if s.targets == ["all"] else s.targets
     adapters = lora(model, targets, s.rank, s.alpha, s.dropout, where)
     trainer = make_trainer(model, adapters, tokenizer, pairs, steps, folder, s)
-    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(RewardLog(folder, label, len(pairs.train) / s.global_batch))
-    assert (trainer.args.world_size, trainer.args.train_batch_size) == (RANKS, s.micro_batch)
-    trainer.train(resume_from_checkpoint=from_first_rank(last_state(folder / "trainer") if RANK == 0 else None))
+    run_trainer(trainer, s, folder)
     history = trainer.state.log_history
     facts = {name: history[-1][name] for name in ("loss", "reward_accuracy", "reward_margin")}
     held_out = judge(trainer, pairs.held_out, s.micro_batch, s.beta) if pairs.held_out else None
@@ -144,7 +148,6 @@ def tune(base: Checkpoint, folder: Path, command: Command[Settings], known: dict
 def make_trainer(model: Any, adapters: Any, tokenizer: Any, pairs: Pairs, steps: int, folder: Path, s: Settings) -> Any:
     """TRL's DPOTrainer over the pairs in the order in which they are learnt."""
     import numpy as np
-    import torch
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
     from trl.trainer.utils import disable_dropout_in_model
@@ -162,33 +165,13 @@ def make_trainer(model: Any, adapters: Any, tokenizer: Any, pairs: Pairs, steps:
     rows = Dataset.from_list(pairs.train).select(np.concatenate(epochs)[:count])
     disable_dropout_in_model(model)
     arguments = DPOConfig(
-        output_dir=str(folder / "trainer"),
+        **trainer_options(s, folder, steps),
         loss_type=[s.loss_type],
         beta=s.beta,
         max_length=None,  # what is too long was dropped
         disable_dropout=False,  # of the adapters
-        max_steps=steps,
-        per_device_train_batch_size=s.micro_batch,
-        gradient_accumulation_steps=s.global_batch // (s.micro_batch * RANKS),
-        train_sampling_strategy="sequential",
-        learning_rate=s.learning_rate,
-        lr_scheduler_type="constant_with_warmup" if s.schedule == "constant" else "cosine",
-        warmup_steps=s.warmup_steps,
-        max_grad_norm=s.gradient_clip,
-        bf16=s.precision == "bfloat16",
         gradient_checkpointing=s.activation_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if s.activation_checkpointing else None,
-        ddp_find_unused_parameters=False,
-        seed=s.seed,
-        save_steps=s.save_every,
-        save_total_limit=1,
-        logging_steps=s.log_every,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to=[],
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
     )
     return Trainer(model, args=arguments, train_dataset=rows, processing_class=tokenizer, peft_config=adapters)
 

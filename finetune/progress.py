@@ -1,6 +1,5 @@
 """What happens beside the steps of a tuning: the log, losses on held-out text, adapters kept on the way."""
 
-import math
 import shutil
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
 
 from finetune.examples import Rows, collate
-from snakmodel.config import BadInput
+from finetune.variant import check_loss
 from snakmodel.paths import step_name
 from snakmodel.prompts import IGNORED
 from snakmodel.records import remove_folder, temporary_path, write_jsonl
@@ -100,10 +99,7 @@ class Progress(TrainerCallback):
         if "loss" not in told:
             return  # the Trainer's last words
         step, (clock, before) = state.global_step, self.mark
-        if not math.isfinite(told["loss"]):
-            raise BadInput(
-                f"{self.label}: the loss is {told['loss']} at step {step}; lower learning_rate, then --overwrite"
-            )
+        check_loss(told["loss"], self.label, step)
         tokens, learnt = self.rows.counted(step)
         seconds = time.perf_counter() - clock
         speed = (tokens - self.rows.counted(before)[0]) / seconds

@@ -4,7 +4,6 @@ The reward of an answer y to x is beta log(p(y|x) / p0(y|x)), p0 being the model
 (arXiv 2305.18290), section 4. Shapes: B pairs, first their chosen answers, then the rejected; T tokens, V vocabulary.
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
 
-from snakmodel.config import BadInput
+from finetune.variant import check_loss
 from snakmodel.records import write_jsonl
 
 
@@ -73,10 +72,7 @@ class RewardLog(TrainerCallback):
         if "loss" not in told:
             return  # the Trainer's last words
         step = state.global_step
-        if not math.isfinite(told["loss"]):
-            raise BadInput(
-                f"{self.label}: the loss is {told['loss']} at step {step}; lower learning_rate, then --overwrite"
-            )
+        check_loss(told["loss"], self.label, step)
         row = {"step": step, "epoch": round(step / self.steps_per_epoch, 4), "loss": told["loss"]}
         row |= {"reward_accuracy": told["rewards/accuracies"], "reward_margin": told["rewards/margins"]}
         row |= {"chosen_reward": told["rewards/chosen"], "rejected_reward": told["rewards/rejected"]}

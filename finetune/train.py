@@ -7,14 +7,22 @@ bash runs/tune.sh configs/tiny.yaml 4                          # each of four GP
 LoRA: Hu et al. 2021. An interrupted step resumes from its last saved state, with the same result.
 """
 
-import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from finetune.variant import RANK, RANKS, check_batch, check_length, check_name, from_first_rank
+from finetune.variant import (
+    RANK,
+    check_batch,
+    check_length,
+    check_name,
+    from_first_rank,
+    one_device,
+    run_trainer,
+    trainer_options,
+)
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.prompts import Format
@@ -112,15 +120,14 @@ def tune(
 
     known: what was read for the models before; steps of a series have one tokenizer, and it takes long.
     """
-    if RANKS == 1:
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # with several, the Trainer would multiply the batch
+    one_device()
     import torch  # late: a finished stage says so at once
-    from transformers import PrinterCallback, Trainer, TrainingArguments
+    from transformers import Trainer, TrainingArguments
 
     from finetune.adapters import add_adapters, check_isolation, load_base, project_learnt, save
     from finetune.examples import collate
     from finetune.progress import Progress
-    from snakmodel.models import last_state, load_tokenizer
+    from snakmodel.models import load_tokenizer
     from snakmodel.prompts import check_contract, set_format
 
     s, where, label = command.settings, f"{command.config}: finetune", f"finetune {folder.parent.name} {folder.name}"
@@ -137,37 +144,15 @@ def tune(
         check_isolation(model, rows, where)
     project_learnt(model)
     arguments = TrainingArguments(
-        output_dir=str(folder / "trainer"),
-        max_steps=rows.steps,
-        per_device_train_batch_size=s.micro_batch,
-        gradient_accumulation_steps=s.global_batch // (s.micro_batch * RANKS),
-        train_sampling_strategy="sequential",
+        **trainer_options(s, folder, rows.steps),
         remove_unused_columns=False,
-        learning_rate=s.learning_rate,
-        lr_scheduler_type="constant_with_warmup" if s.schedule == "constant" else "cosine",
-        warmup_steps=s.warmup_steps,
-        max_grad_norm=s.gradient_clip,
         weight_decay=s.weight_decay,
-        bf16=s.precision == "bfloat16",
         activation_checkpointing=s.activation_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False} if s.activation_checkpointing else None,
-        ddp_find_unused_parameters=False,
-        seed=s.seed,
-        save_steps=s.save_every,
-        save_total_limit=1,
-        logging_steps=s.log_every,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to=[],
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
     )
     progress = Progress(s, rows, held_out, folder, label, lambda model, place: save(model, tokenizer, place, s.method))
     trainer = Trainer(model, arguments, collate, train_dataset=rows, callbacks=[progress])
-    trainer.remove_callback(PrinterCallback)
-    assert (trainer.args.world_size, trainer.args.train_batch_size) == (RANKS, s.micro_batch)
-    trainer.train(resume_from_checkpoint=from_first_rank(last_state(folder / "trainer") if RANK == 0 else None))
+    run_trainer(trainer, s, folder)
     if RANK == 0:
         save(model, tokenizer, folder, s.method)
         print(f"{label}: loss {progress.last['loss']:.3f} at step {progress.last['step']}", flush=True)

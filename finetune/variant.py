@@ -1,5 +1,6 @@
 """What stages that tune a model ask of their recipe and of their ranks."""
 
+import math
 import os
 import re
 from pathlib import Path
@@ -45,3 +46,55 @@ def from_first_rank(value: Any) -> Any:
 
     PartialState(cpu=not torch.cuda.is_available())  # the ranks meet
     return broadcast_object_list([value])[0]
+
+
+def one_device() -> None:
+    """Hides all GPUs but one from a process that is alone: with several, the Trainer would multiply the batch."""
+    if RANKS == 1:
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+
+
+def trainer_options(s: Any, folder: Path, steps: int) -> dict[str, Any]:
+    """What a section of the recipe means to transformers' Trainer, and to TRL's: its state lies in folder/trainer."""
+    import torch
+
+    return {
+        "output_dir": str(folder / "trainer"),
+        "max_steps": steps,
+        "per_device_train_batch_size": s.micro_batch,
+        "gradient_accumulation_steps": s.global_batch // (s.micro_batch * RANKS),
+        "train_sampling_strategy": "sequential",
+        "learning_rate": s.learning_rate,
+        "lr_scheduler_type": "constant_with_warmup" if s.schedule == "constant" else "cosine",
+        "warmup_steps": s.warmup_steps,
+        "max_grad_norm": s.gradient_clip,
+        "bf16": s.precision == "bfloat16",
+        "ddp_find_unused_parameters": False,
+        "seed": s.seed,
+        "save_steps": s.save_every,
+        "save_total_limit": 1,
+        "logging_steps": s.log_every,
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": [],
+        "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+
+
+def run_trainer(trainer: Any, s: Any, folder: Path) -> None:
+    """Trains, from the newest whole state where there is one; says what the callbacks say, and nothing else."""
+    from transformers import PrinterCallback
+
+    from snakmodel.models import last_state
+
+    trainer.remove_callback(PrinterCallback)
+    assert (trainer.args.world_size, trainer.args.train_batch_size) == (RANKS, s.micro_batch)
+    trainer.train(resume_from_checkpoint=from_first_rank(last_state(folder / "trainer") if RANK == 0 else None))
+
+
+def check_loss(loss: float, label: str, step: int) -> None:
+    """Stops a tuning that has come to nothing."""
+    if not math.isfinite(loss):
+        raise BadInput(f"{label}: the loss is {loss} at step {step}; lower learning_rate, then --overwrite")
