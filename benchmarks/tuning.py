@@ -85,8 +85,7 @@ def run_trl(home: Path, packing: str) -> float:
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from finetune.examples import tokenise
-    from snakmodel.documents import read_documents
+    from finetune.examples import open_examples
     from snakmodel.models import load_model, load_tokenizer
     from snakmodel.prompts import IGNORED, set_format
 
@@ -94,7 +93,9 @@ def run_trl(home: Path, packing: str) -> float:
     tokenizer = load_tokenizer(location)
     set_format(tokenizer, "chat")
     tokenizer.pad_token = tokenizer.eos_token
-    examples, _ = tokenise(read_documents(home / "instruct/data/train.parquet"), tokenizer, "answer", LENGTH)
+    examples, _ = open_examples(
+        home / "trl-tokens", home / "instruct/data/train.parquet", tokenizer, "answer", LENGTH, 1, True
+    )
     pairs = [examples.get(number) for number in range(len(examples))]
     rows = [{"input_ids": i.tolist(), "completion_mask": [int(y != IGNORED) for y in labels]} for i, labels in pairs]
     lora = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=DROPOUT, target_modules=TARGETS, task_type="CAUSAL_LM")

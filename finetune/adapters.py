@@ -13,7 +13,8 @@ import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import BitsAndBytesConfig
 
-from finetune.examples import Rows, collate
+from finetune.examples import collate
+from finetune.packing import Rows
 from snakmodel.config import BadInput
 from snakmodel.models import add_older_keys, load_model
 from snakmodel.prompts import IGNORED

@@ -1,160 +1,147 @@
-"""Conversations as rows of tokens: what is learnt, what is dropped and why, which conversations share a row.
+"""Conversations as tokens: what is learnt, what is dropped and why. Made once, and then read from mapped files.
 
-Shapes: N tokens of all conversations, R rows, B rows of a micro-batch, T tokens of the longest of them.
+Shapes: N tokens of all conversations, B rows of a micro-batch, T tokens of the longest of them.
 """
 
 import json
-from array import array
+import multiprocessing
+import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jinja2 import TemplateError
+from tqdm import tqdm
 
+from snakmodel.documents import count_documents, read_documents
 from snakmodel.prompts import IGNORED, NotLearnable, training_ids
+from snakmodel.records import only_one, read_json, temporary_path, write_json
 
-Packing = Literal["isolated", "plain", "none"]
-WINDOW = 1_024  # conversations that are fitted into rows together: more would fill them little better, and take longer
+LossOn = Literal["answer", "all"]
+AT_A_TIME = 1_000  # conversations that a process tokenises
+WORTH_WORKERS = 20_000  # conversations; with fewer, starting processes takes longer than the work
+
+
+class Tokens(NamedTuple):
+    """Some conversations as tokens, one after the other, and the counts of those dropped, by reason."""
+
+    ids_N: np.ndarray  # int32
+    learnt_N: np.ndarray  # bool
+    sizes: list[int]  # of each conversation
+    dropped: Counter[str]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Conversations as tokens, one after the other."""
+    """All conversations as tokens, one after the other."""
 
-    ids_N: np.ndarray
-    labels_N: np.ndarray  # of what is learnt its id, else IGNORED
+    ids_N: np.ndarray  # int32
+    learnt_N: np.ndarray  # bool
     ends: np.ndarray  # of each conversation, in N
 
     def __len__(self) -> int:
         return len(self.ends)
 
     def get(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and labels of one conversation. Nothing stands before its first token, which is never learnt."""
-        begin, end = int(self.ends[number - 1]) if number else 0, int(self.ends[number])
-        labels = self.labels_N[begin:end].copy()
-        labels[0] = IGNORED
-        return self.ids_N[begin:end], labels
+        """Ids and labels of one conversation: of what is learnt its id, else IGNORED."""
+        return self.cut(int(self.ends[number - 1]) if number else 0, int(self.ends[number]))
+
+    def cut(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and labels of a piece of N. Nothing stands before its first token, which is never learnt."""
+        ids = np.array(self.ids_N[begin:end])
+        labels = np.where(self.learnt_N[begin:end], ids, IGNORED)
+        labels[:1] = IGNORED
+        return ids, labels
+
+    def counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens of each conversation, and those learnt."""
+        starts = np.concatenate([[0], self.ends[:-1]])
+        learnt = np.add.reduceat(self.learnt_N, starts, dtype=np.int64) - self.learnt_N[starts]
+        return self.ends - starts, learnt
 
 
-def tokenise(
-    documents: Iterable[dict[str, Any]], tokenizer: Any, loss_on: Literal["answer", "all"], longest: int | None
+def open_examples(
+    folder: Path, documents: Path, tokenizer: Any, loss_on: LossOn, longest: int | None, workers: int, quiet: bool
 ) -> tuple[Examples, dict[str, int]]:
-    """The conversations in the documents' `turns`, and the counts of those dropped, by reason.
+    """The conversations in a file's `turns`, from a folder of mapped files, which is made if it is not there.
 
-    longest: tokens of the longest conversation that is kept; None: all are.
+    Of several processes that ask at once one makes it. longest: tokens of the longest conversation that is kept; None:
+    all are. Also returns the counts of those dropped, by reason.
     """
-    ids, labels, ends = array("i"), array("i"), array("q")
+    with only_one(folder, wait=True):
+        if not folder.is_dir():
+            shutil.rmtree(temporary_path(folder), ignore_errors=True)
+            write_examples(temporary_path(folder), documents, tokenizer, loss_on, longest, workers, quiet)
+            temporary_path(folder).rename(folder)
+    ends = np.load(folder / "ends.npy")
+    ids_N, learnt_N = np.empty(0, dtype=np.int32), np.empty(0, dtype=bool)
+    if len(ends):  # no empty file can be mapped
+        ids_N, learnt_N = (np.memmap(folder / f"{n}.bin", t, "r") for n, t in (("ids", np.int32), ("learnt", bool)))
+    return Examples(ids_N, learnt_N, ends), read_json(folder / "dropped.json")
+
+
+def write_examples(
+    folder: Path, documents: Path, tokenizer: Any, loss_on: LossOn, longest: int | None, workers: int, quiet: bool
+) -> None:
+    """Writes ids.bin, learnt.bin, ends.npy and dropped.json."""
+    folder.mkdir(parents=True)
+    count, sizes, dropped = count_documents(documents), list[int](), Counter[str]()
+    work = partial(tokenise, tokenizer=tokenizer, loss_on=loss_on, longest=longest)
+    told = {"total": count, "unit": " conversations", "leave": False, "disable": quiet or None}
+    with (folder / "ids.bin").open("wb") as ids, (folder / "learnt.bin").open("wb") as learnt, tqdm(**told) as bar:
+        for tokens in each_batch(work, read_batches(documents), workers if count >= WORTH_WORKERS else 1):
+            ids.write(tokens.ids_N.tobytes())
+            learnt.write(tokens.learnt_N.tobytes())
+            sizes += tokens.sizes
+            dropped += tokens.dropped
+            bar.update(len(tokens.sizes) + tokens.dropped.total())
+    np.save(folder / "ends.npy", np.cumsum(sizes, dtype=np.int64))
+    write_json(folder / "dropped.json", dict(dropped))
+
+
+def each_batch(work: Any, batches: Iterator[list[str]], workers: int) -> Iterator[Tokens]:
+    """The work's results in the order of the batches, from this process or several others."""
+    if workers == 1:
+        yield from map(work, batches)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap(work, batches)
+
+
+def read_batches(documents: Path) -> Iterator[list[str]]:
+    """The conversations of a file, many at a time, as they are stored: JSON."""
+    batch: list[str] = []
+    for document in read_documents(documents, ["turns"]):
+        batch.append(document["turns"])
+        if len(batch) == AT_A_TIME:
+            yield batch
+            batch = []
+    yield batch
+
+
+def tokenise(conversations: Iterable[str], tokenizer: Any, loss_on: LossOn, longest: int | None) -> Tokens:
+    """Tokens of these conversations (JSON)."""
+    ids: list[int] = []
+    learnt: list[bool] = []
+    sizes: list[int] = []
     dropped = Counter[str]()
-    for document in documents:
+    for turns in conversations:
         try:
-            whole, learnt = training_ids(tokenizer, json.loads(document["turns"]))
+            whole, labels = training_ids(tokenizer, json.loads(turns))
         except (NotLearnable, TemplateError) as reason:
             dropped[str(reason)] += 1
             continue
         if longest is not None and len(whole) > longest:
             dropped["longer than sequence_length"] += 1
             continue
-        ids.extend(whole)
-        labels.extend(learnt if loss_on == "answer" else whole)
-        ends.append(len(ids))
-    return Examples(*(np.array(each) for each in (ids, labels, ends))), dict(dropped)
-
-
-def pack(examples: Examples, length: int, packing: Packing, seed: int) -> tuple[Examples, list[list[int]]]:
-    """Rows of at most `length` tokens, each a list of the numbers of its conversations.
-
-    isolated: as many whole conversations as fit. plain: all of them in a seeded order, cut anew every `length` tokens
-    (the paper's way; what is cut counts as one conversation). none: one a row.
-    """
-    if packing == "plain":
-        examples = cut(examples, length, seed)
-    if packing == "isolated":
-        return examples, fit(np.diff(examples.ends, prepend=0), length, seed)
-    return examples, [[number] for number in range(len(examples))]
-
-
-def cut(examples: Examples, length: int, seed: int) -> Examples:
-    """The conversations in a seeded order as one stream, cut every `length` tokens; the last piece may be shorter."""
-    starts = np.concatenate([[0], examples.ends[:-1]])
-    order = shuffled(len(examples), seed, 0)
-    stream = np.concatenate([np.arange(starts[number], examples.ends[number]) for number in order])
-    ends = np.append(np.arange(length, len(stream), length), len(stream))
-    return Examples(examples.ids_N[stream], examples.labels_N[stream], ends)
-
-
-def fit(lengths: np.ndarray, length: int, seed: int) -> list[list[int]]:
-    """First-fit-decreasing, in windows of a seeded order: each into the first row that has room (Johnson 1973)."""
-    rows: list[list[int]] = []
-    order = shuffled(len(lengths), seed, 0)
-    for begin in range(0, len(order), WINDOW):
-        window = order[begin : begin + WINDOW]
-        room: list[int] = []  # of the rows that this window has begun
-        first = len(rows)
-        for number in window[np.argsort(-lengths[window], kind="stable")].tolist():
-            size = int(lengths[number])
-            place = next((place for place, free in enumerate(room) if free >= size), len(room))
-            if place == len(room):
-                room.append(length)
-                rows.append([])
-            room[place] -= size
-            rows[first + place].append(number)
-    return rows
-
-
-@lru_cache(maxsize=2)
-def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The numbers below `count` in the order of an epoch: a function of its arguments alone."""
-    return np.random.default_rng([seed, epoch]).permutation(count)
-
-
-class Rows:
-    """All rows of a tuning in the order in which they are learnt; what a DataLoader reads one after the other.
-
-    Every epoch has an order of its own, and ends in empty rows, of which nothing is learnt, so that it is a whole
-    number of optimiser steps: whatever the number of ranks, step k learns the same rows.
-    """
-
-    def __init__(self, examples: Examples, rows: list[list[int]], global_batch: int, epochs: float, seed: int) -> None:
-        self.examples, self.rows, self.global_batch, self.seed = examples, rows, global_batch, seed
-        self.steps_per_epoch = -(-len(rows) // global_batch)
-        self.steps = max(1, round(epochs * self.steps_per_epoch))
-        learnt = [int((examples.get(number)[1] != IGNORED).sum()) for number in range(len(examples))]
-        sizes = np.diff(examples.ends, prepend=0)
-        self.tokens_R = np.array([sum(int(sizes[number]) for number in row) for row in rows])
-        self.learnt_R = np.array([sum(learnt[number] for number in row) for row in rows])
-
-    def __len__(self) -> int:
-        return self.steps * self.global_batch
-
-    def __getitem__(self, index: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The conversations of a row, as ids and labels."""
-        epoch, place = divmod(index, self.steps_per_epoch * self.global_batch)
-        if place >= len(self.rows):
-            return []
-        return self.row(int(shuffled(len(self.rows), self.seed, 1 + epoch)[place]))
-
-    def row(self, number: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """A row by its number, whatever the order."""
-        return [self.examples.get(conversation) for conversation in self.rows[number]]
-
-    def counted(self, step: int) -> tuple[int, int]:
-        """Tokens, and tokens learnt, of the first `step` optimiser steps."""
-        epochs, more = divmod(step, self.steps_per_epoch)
-        begun = shuffled(len(self.rows), self.seed, 1 + epochs)[: more * self.global_batch]
-        tokens, learnt = (
-            int(epochs * count_R.sum() + count_R[begun].sum()) for count_R in (self.tokens_R, self.learnt_R)
-        )
-        return tokens, learnt
-
-    def describe(self, length: int) -> str:
-        """Rows, how full they are, and how many conversations share one."""
-        full = self.tokens_R.sum() / (len(self.rows) * length)
-        return (
-            f"{len(self.rows):,} rows, {full:.1%} full, {sum(map(len, self.rows)) / len(self.rows):.2f} examples a row"
-        )
+        ids += whole
+        learnt += [loss_on == "all" or label != IGNORED for label in labels]
+        sizes.append(len(whole))
+    return Tokens(np.array(ids, dtype=np.int32), np.array(learnt, dtype=bool), sizes, dropped)
 
 
 def collate(rows_B: list[list[tuple[np.ndarray, np.ndarray]]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from finetune.variant import share
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.fingerprints import hash_folder
 from snakmodel.paths import PRETRAINED, Run, step_name, step_of
@@ -22,6 +23,7 @@ class Settings:
     variant: str = knob(help="the tuned series to merge; finetune.variant")
     kept_of: list[int] = knob([], "steps whose kept adapters become series of their own", low=0, execution=True)
     dtype: Literal["float32", "bfloat16", "float16"] = knob("float32", "of the merged weights; merging is in float32")
+    part: str = knob("1/1", "of the tuned models, the share that this process merges", execution=True)
     tolerance: float = knob(1e-3, "largest logit difference of merge and adapter, in standard deviations", above=0)
     prompts: int = knob(8, "first questions of the instructions, on which models are compared", low=1)
     new_tokens: int = knob(16, "of the greedy answers that are compared", low=1)
@@ -31,40 +33,68 @@ def main() -> None:
     command = read_command(Settings, "merge", __doc__)
     s, run = command.settings, command.run
     adapters = run.folder("finetune")
-    for folder in [adapters / s.variant, *sorted(adapters.glob(f"{s.variant}+*"))]:
-        tuned = find_steps(folder, "run.json")
-        rows = [merge_one(command, folder.name, step, tuned[step], tuned[step]) for step in tuned]
-        if not command.check:
-            write_series(run.series(folder.name), f"{run.root.name} {folder.name}", rows)
+    tuned = [Tuned(path, path.parent.name) for path in sorted(adapters.glob(f"{s.variant}/step-*"))]
+    tuned += [Tuned(path, path.parent.name) for path in sorted(adapters.glob(f"{s.variant}+*/step-*"))]
+    if not any(each.finished for each in tuned):
+        if command.check:
+            print(f"merge: nothing is tuned yet ({adapters / s.variant})")
+            return
+        raise BadInput(missing(adapters / s.variant / "step-*/run.json"))
+    for each in tuned:
+        if not each.finished:
+            print(f"merge {each.series} {each.folder.name}: not tuned to its end, left out", flush=True)
+    tuned = [each for each in tuned if each.finished]
     for step in s.kept_of:
-        merge_kept(command, adapters / s.variant / step_name(step), f"{s.variant}@{step}")
+        tuned += kept_adapters(adapters / s.variant / step_name(step), f"{s.variant}@{step}")
+    refused = []
+    for each in share(tuned, s.part, f"{command.config}: merge"):
+        try:
+            merge_one(command, each)
+        except BadInput as error:  # the others are merged all the same
+            print(f"merge {each.series} {step_name(each.step)}: refused", flush=True)
+            refused.append(str(error))
+    if not command.check:
+        for name in dict.fromkeys(each.series for each in tuned):
+            write_merged([each for each in tuned if each.series == name], run)
+    if refused:
+        raise BadInput(f"{len(refused)} of {len(tuned)} refused; " * (len(tuned) > 1) + "; ".join(refused))
 
 
-def find_steps(folder: Path, file: str) -> dict[int, Path]:
-    """The step folders within a folder that hold such a file."""
-    found = {step_of(path.parent.name): path.parent for path in sorted(folder.glob(f"step-*/{file}"))}
-    if not found:
-        raise BadInput(missing(folder / f"step-*/{file}"))
-    return {step: path for step, path in found.items() if step is not None}
+@dataclass(frozen=True)
+class Tuned:
+    """An adapter, or a whole tuned model, that becomes a step of a series."""
+
+    weights: Path  # the folder of its files
+    series: str
+    kept_by: Path | None = None  # the tuning that has kept it on its way
+
+    @property
+    def folder(self) -> Path:
+        """That of its tuning, which holds the record."""
+        return self.kept_by or self.weights
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "run.json").is_file()
+
+    @property
+    def step(self) -> int:
+        step = step_of(self.weights.name)
+        assert step is not None
+        return step
+
+    @property
+    def is_adapter(self) -> bool:
+        return (self.weights / "adapter_config.json").is_file()
 
 
-def merge_kept(command: Command[Settings], tuned: Path, name: str) -> None:
-    """The adapters that a step has kept, as a series that begins with its base."""
+def kept_adapters(tuned: Path, series: str) -> list[Tuned]:
+    """The adapters that a tuning has kept on its way, as a series of its own."""
     record = read_json(tuned / "run.json")
     if not (tuned / "kept").is_dir():
         kept = record["settings"].get("keep")
         raise BadInput(f"{tuned} was tuned with keep {kept!r}, and has kept none; tune it with finetune.keep=epoch")
-    adapters = find_steps(tuned / "kept", "adapter_config.json" if is_adapter(tuned) else "config.json")
-    rows = [merge_one(command, name, step, adapter, tuned) for step, adapter in adapters.items()]
-    if not command.check:
-        first = {"step": 0, "location": find_base(tuned, command.run), "tokens": None, "parent": None}
-        rows = [first, *({**row, "tokens": None} for row in rows)]  # all have seen the base's text
-        write_series(command.run.series(name), f"{command.run.root.name} {name}", rows, axis=record["axis"])
-
-
-def is_adapter(folder: Path) -> bool:
-    """Whether a tuning has made an adapter, rather than a whole model."""
-    return (folder / "adapter_config.json").is_file()
+    return [Tuned(path, series, tuned) for path in sorted((tuned / "kept").glob("step-*"))]
 
 
 def find_base(tuned: Path, run: Run) -> str:
@@ -78,37 +108,51 @@ def find_base(tuned: Path, run: Run) -> str:
     raise BadInput(f"{tuned} was tuned on {told['path']}, which has changed since, or is not there; tune it again")
 
 
-def merge_one(command: Command[Settings], series: str, step: int, adapter: Path, tuned: Path) -> dict[str, Any]:
-    """Merges one adapter unless that is done; its row of series.json. tuned: the folder with its record."""
+def merge_one(command: Command[Settings], tuned: Tuned) -> None:
+    """Merges one adapter, unless that is done."""
     run = command.run
-    base, record, data = find_base(tuned, run), read_json(tuned / "run.json"), run.folder("instructions")
-    folder = run.series(series) / step_name(step)
-    location = folder if is_adapter(tuned) else adapter  # a whole model stays where it is
-    row = {"step": step, "location": location, "tokens": record.get("base_tokens"), "parent": base}
+    base, record, data = find_base(tuned.folder, run), read_json(tuned.folder / "run.json"), run.folder("instructions")
+    folder = run.series(tuned.series) / step_name(tuned.step)
     source = Path(base) if (Path(base) / "run.json").is_file() else record["inputs"]["model"]["path"]
-    work = begin(command, folder, {"model": source, "adapter": tuned, "instructions": data})
+    work = begin(command, folder, {"model": source, "adapter": tuned.folder, "instructions": data})
     if work is None:
-        return row
-    check_weights(adapter)
-    facts = merge(base, adapter, folder, record["settings"].get("format", "own"), data, command.settings)
-    print(f"merge {series} {folder.name}: {describe(facts, command.settings)}", flush=True)
-    work.finish(**facts, **(hash_folder(folder) if is_adapter(tuned) else {}))
-    return row
+        return
+    check_weights(tuned.weights)
+    facts = merge(base, tuned, folder, record["settings"].get("format", "own"), data, command.settings)
+    print(f"merge {tuned.series} {folder.name}: {describe(facts, command.settings)}", flush=True)
+    work.finish(**facts, **hash_folder(folder))
+
+
+def write_merged(tuned: list[Tuned], run: Run) -> None:
+    """series.json of the steps of one series that are merged; one of kept adapters begins with their base."""
+    folder, rows = run.series(tuned[0].series), []
+    for each in tuned:
+        if (folder / step_name(each.step) / "run.json").is_file():
+            record, location = read_json(each.folder / "run.json"), folder / step_name(each.step)
+            tokens = None if each.kept_by else record.get("base_tokens")  # all kept ones have seen the base's text
+            row = {"step": each.step, "location": location, "tokens": tokens, "parent": find_base(each.folder, run)}
+            rows.append(row)
+    if not rows:
+        return
+    axis = None
+    if kept_by := tuned[0].kept_by:
+        axis = read_json(kept_by / "run.json")["axis"]
+        rows.insert(0, {"step": 0, "location": rows[0]["parent"], "tokens": None, "parent": None})
+    write_series(folder, f"{run.root.name} {folder.name}", rows, axis=axis)
 
 
 def describe(facts: dict[str, Any], s: Settings) -> str:
     """What was found, in a line."""
-    told = f"from the base's by {facts['base_difference']:.2f} standard deviations"
-    if "adapter_difference" not in facts:
-        return f"a whole model, left where it is; its logits differ {told}"
-    return (
-        f"logits differ from the adapter's by {facts['adapter_difference']:.1e}, {told}; "
-        f"{facts['same_text']} of {facts['prompts']} greedy answers the same; "
-        f"{facts['unchanged']['all']:.1%} of the tuned matrices' weights unchanged in {s.dtype}"
-    )
+    from_base = f"from the base's by {facts['base_difference']:.2f} standard deviations"
+    if "adapter_difference" in facts:
+        told = f"logits differ from the adapter's by {facts['adapter_difference']:.1e}, {from_base}"
+    else:
+        told = f"a whole model, whose logits differ {from_base}"
+    same = f"{facts['same_text_written']} of {facts['prompts']} greedy answers the same"
+    return f"{told}; {same}; {facts['unchanged']['all']:.1%} of the tuned matrices' weights unchanged in {s.dtype}"
 
 
-def merge(base: str, adapter: Path, folder: Path, format: Any, data: Path, s: Settings) -> dict[str, Any]:
+def merge(base: str, tuned: Tuned, folder: Path, format: Any, data: Path, s: Settings) -> dict[str, Any]:
     """Writes the merged model of one step. Refuses a merge unlike its adapter, and one like its base."""
     import torch  # late: a finished stage says so at once
     from peft import PeftModel
@@ -116,31 +160,36 @@ def merge(base: str, adapter: Path, folder: Path, format: Any, data: Path, s: Se
     from finetune import merge_checks as checks
     from snakmodel.models import add_older_keys, load_model, load_tokenizer, logit_difference
 
-    tokenizer = load_tokenizer(base)
+    tokenizer, dtype = load_tokenizer(base), getattr(torch, s.dtype)
     model = load_model(base, dtype=torch.float32)
     questions = checks.Questions(tokenizer, format, data / "train.parquet", s.prompts, s.new_tokens)
     of_base = questions.logits(model)
-    if not is_adapter(adapter):
-        whole = load_model(adapter, dtype=torch.float32)
-        return {"base_difference": checks.difference_from_base(questions.logits(whole), of_base, str(folder))}
-    changes = checks.read_adapter(adapter)
-    if "lm_head.weight" in changes and model.config.tie_word_embeddings:
-        checks.untie(model)
-    tuned = PeftModel.from_pretrained(model, adapter).eval()
-    of_adapter, said = questions.logits(tuned), questions.answers(tuned)
-    merged = tuned.merge_and_unload()
     before = load_model(base, dtype="auto").state_dict()  # as stored: half the memory
-    checks.check_matrices(before, merged.state_dict(), changes, str(folder))
-    facts = checks.compare(of_base, of_adapter, questions.logits(merged), s.tolerance, str(folder))
-    facts |= {"prompts": len(said), "new_tokens": s.new_tokens, "same_text": questions.same(merged, said)}
-    facts["unchanged"] = checks.unchanged(before, merged.state_dict(), changes, getattr(torch, s.dtype))
+    if tuned.is_adapter:
+        changes = checks.Changes(tuned.weights)
+        if "lm_head.weight" in changes and model.config.tie_word_embeddings:
+            checks.untie(model)
+        adapter = PeftModel.from_pretrained(model, tuned.weights).eval()
+        of_tuned, said = questions.logits(adapter), questions.answers(adapter)
+        merged = adapter.merge_and_unload()
+        checks.check_matrices(before, merged.state_dict(), changes, str(folder))
+        facts = checks.compare(of_base, of_tuned, questions.logits(merged), s.tolerance, str(folder))
+        facts["same_text"] = questions.same(merged, said)
+        names = list(changes)
+    else:
+        merged = model = load_model(tuned.weights, dtype=torch.float32)
+        of_tuned, said = questions.logits(merged), questions.answers(merged)
+        facts = {"base_difference": checks.difference_from_base(of_tuned, of_base, str(folder))}
+        names = [name for name, tensor in merged.state_dict().items() if tensor.ndim == 2]
+    facts |= {"prompts": len(said), "new_tokens": s.new_tokens}
+    facts["unchanged"] = checks.unchanged(before, merged.state_dict(), names, dtype)
     del before
-    merged.to(getattr(torch, s.dtype)).save_pretrained(folder)
+    merged.to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     add_older_keys(folder)
     checks.check_written(merged, load_model(folder, dtype="auto"), str(folder))
     written = merged.float()
-    facts["written_difference"] = logit_difference(questions.logits(written), of_adapter)
+    facts["written_difference"] = logit_difference(questions.logits(written), of_tuned)
     return facts | {"same_text_written": questions.same(written, said)}
 
 

@@ -4,6 +4,7 @@ W + s B A, with s = alpha / rank: Hu et al. 2021 (arXiv 2106.09685), section 4.1
 """
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from snakmodel.models import logit_difference
 from snakmodel.prompts import prompt_ids, set_format
 from snakmodel.records import read_json
 
-PREFIX = "base_model.model."  # of peft's names
+PREFIX, A, B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"  # of peft's names
 MOST = 256  # tokens of a question
 
 Weights = dict[str, torch.Tensor]
@@ -52,16 +53,31 @@ class Questions:
         return sum(one == other for one, other in zip(self.answers(model), said, strict=True))
 
 
-def read_adapter(folder: Path) -> Weights:
-    """Name of each tuned weight -> the change that an adapter's file means, float32; read without peft."""
-    config, tensors = read_json(folder / "adapter_config.json"), load_file(folder / "adapter_model.safetensors")
-    changes = {}
-    for name in (name for name in tensors if name.endswith(".lora_A.weight")):
-        b, a = tensors[name.replace(".lora_A.", ".lora_B.")].float(), tensors[name].float()
-        change = config["lora_alpha"] / config["r"] * (b @ a)
-        weight = name.removeprefix(PREFIX).replace(".lora_A.weight", ".weight")
-        changes[weight] = change.T if config["fan_in_fan_out"] else change  # as GPT-2 stores its matrices
-    return changes
+class Changes(Mapping[str, torch.Tensor]):
+    """Name of each tuned weight -> the change that an adapter's file means, float32; read without peft.
+
+    A change is computed where it is asked for: all of them together are as large as the model.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.config, self.tensors = (
+            read_json(folder / "adapter_config.json"),
+            load_file(folder / "adapter_model.safetensors"),
+        )
+        factors = (name.removesuffix(A) for name in self.tensors if name.endswith(A))
+        self.factors = {name.removeprefix(PREFIX) + ".weight": name for name in factors}
+
+    def __getitem__(self, weight: str) -> torch.Tensor:
+        name = self.factors[weight]
+        change = self.tensors[name + B].float() @ self.tensors[name + A].float()
+        change *= self.config["lora_alpha"] / self.config["r"]
+        return change.T if self.config["fan_in_fan_out"] else change  # as GPT-2 stores its matrices
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.factors)
+
+    def __len__(self) -> int:
+        return len(self.factors)
 
 
 def untie(model: Any) -> None:
@@ -71,7 +87,7 @@ def untie(model: Any) -> None:
     model.config.tie_word_embeddings = False
 
 
-def check_matrices(before: Weights, after: Weights, changes: Weights, name: str) -> None:
+def check_matrices(before: Weights, after: Weights, changes: Mapping[str, torch.Tensor], name: str) -> None:
     """Refuses a merge in which a weight is not the base's plus its change, to float32's rounding."""
     if absent := sorted(changes.keys() - before.keys()):
         raise BadInput(f"{name}: the adapter changes {absent[0]}, which the base does not have")
@@ -80,8 +96,9 @@ def check_matrices(before: Weights, after: Weights, changes: Weights, name: str)
         expected = before[weight].float()
         rounding = 4 * eps * expected.abs().max()
         if weight in changes:
-            expected = expected + changes[weight]
-            rounding = rounding + 1e-5 * changes[weight].abs().max()
+            change = changes[weight]
+            expected = expected + change
+            rounding = rounding + 1e-5 * change.abs().max()
         error = (after[weight].float() - expected).abs().max()
         if not error <= rounding:  # not <=: a NaN is refused too
             what = "the base's plus alpha/rank B A" if weight in changes else "the base's, and has no adapter"
@@ -90,11 +107,11 @@ def check_matrices(before: Weights, after: Weights, changes: Weights, name: str)
             )
 
 
-def unchanged(before: Weights, after: Weights, changes: Weights, dtype: torch.dtype) -> dict[str, float]:
-    """Share of the tuned matrices' weights that are the base's once both are cast to `dtype`, by kind of matrix."""
+def unchanged(before: Weights, after: Weights, names: Iterable[str], dtype: torch.dtype) -> dict[str, float]:
+    """Share of these matrices' weights that are the base's once both are cast to `dtype`, by kind of matrix."""
     same: dict[str, int] = {}
     count: dict[str, int] = {}
-    for weight in changes:
+    for weight in names:
         equal = int((before[weight].to(dtype) == after[weight].to(dtype)).sum())
         for kind in ("all", weight.split(".")[-2]):
             same[kind] = same.get(kind, 0) + equal

@@ -43,6 +43,7 @@ class Pairs:
     train: list[Pair]
     held_out: list[Pair]
     counts: dict[str, dict[str, Any]]  # of each set: seen, kept, and dropped by reason
+    rejects: list[dict[str, Any]]  # what was dropped: set, number of the row from 0, reason
     revisions: dict[str, str | None]
 
 
@@ -99,7 +100,7 @@ def pair_ids(tokenizer: Any, chosen: Turns, rejected: Turns) -> Pair:
 
 def read_pairs(sets: dict[str, PreferenceSet], tokenizer: Any, sequence_length: int, validation_share: float) -> Pairs:
     """The pairs of all sets as tokens. Held out are questions by their hash, each with all its pairs."""
-    found = Pairs([], [], {}, {name: resolve_revision(e.path, e.revision, label(name)) for name, e in sets.items()})
+    found = Pairs([], [], {}, [], {name: resolve_revision(e.path, e.revision, label(name)) for name, e in sets.items()})
     for name, each in sets.items():
         seen, dropped = 0, Counter[str]()
         rows = read_rows(each.path, each.configuration, each.split, found.revisions[name], label(name))
@@ -108,11 +109,11 @@ def read_pairs(sets: dict[str, PreferenceSet], tokenizer: Any, sequence_length: 
             try:
                 chosen, rejected = pair_of(row, each, label(name))
                 pair = pair_ids(tokenizer, chosen, rejected)
+                if len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"])) > sequence_length:
+                    raise NotLearnable("longer than sequence_length")
             except (NotAConversation, NotLearnable, TemplateError) as reason:
                 dropped[str(reason)] += 1
-                continue
-            if len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"])) > sequence_length:
-                dropped["longer than sequence_length"] += 1
+                found.rejects.append({"set": name, "row": seen - 1, "reason": str(reason)})
                 continue
             question = json.dumps(chosen[:-1], ensure_ascii=False)
             (found.held_out if text_fraction(question) < validation_share else found.train).append(pair)

@@ -7,8 +7,8 @@ DPO: Rafailov et al. 2023 (arXiv 2305.18290), by TRL. The reference is the tuned
 An interrupted step resumes from its last saved state, with the same result.
 """
 
-import shutil
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
@@ -19,14 +19,15 @@ from finetune.variant import (
     check_batch,
     check_length,
     check_name,
-    from_first_rank,
     one_device,
     run_trainer,
+    share,
     trainer_options,
+    tune_once,
 )
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import step_name
-from snakmodel.records import begin, write_jsonl
+from snakmodel.records import write_jsonl
 from snakmodel.series import Checkpoint, choose, read_series
 
 
@@ -36,6 +37,7 @@ class Settings:
     base: str = knob(help="the tuned series whose merged steps it starts from")
     sets: dict[str, PreferenceSet] = knob(help="name -> where it lies and which columns it has")
     steps: str = knob("all", "of that series: all, first, last, 0,500,1000:12000:1000", execution=True)
+    part: str = knob("1/1", "of these, the share that this process tunes: 2/4 is every fourth", execution=True)
     validation_share: float = knob(0.05, "of the questions, held out by their hash", low=0, high=0.5)
     sequence_length: int = knob(1024, "tokens of question and answer; longer pairs are dropped and counted", low=8)
     # what is learnt
@@ -65,15 +67,9 @@ def main() -> None:
     s, run, where = command.settings, command.run, f"{command.config}: preferences"
     check(s, where)
     sets, known = inputs_of(s.sets), dict[str, Pairs]()
-    for base in choose(read_series(run.series(s.base)), s.steps, f"{where}.steps"):
+    for base in share(choose(read_series(run.series(s.base)), s.steps, f"{where}.steps"), s.part, where):
         folder = run.folder("preferences") / s.variant / step_name(base.step)
-        work = begin(command, folder, {"model": base.source, **sets}) if RANK == 0 else None
-        if not from_first_rank(work is not None):
-            continue
-        facts = tune(base, folder, command, known)
-        if work:
-            work.finish(**facts)
-            shutil.rmtree(folder / "trainer", ignore_errors=True)
+        tune_once(command, folder, {"model": base.source, **sets}, partial(tune, base, folder, command, known))
 
 
 def check(s: Settings, where: str) -> None:
@@ -112,6 +108,7 @@ def tune(base: Checkpoint, folder: Path, command: Command[Settings], known: dict
     pairs = known[key]
     steps = max(1, round(s.epochs * len(pairs.train) / s.global_batch))
     if RANK == 0:
+        write_jsonl(folder / "rejects.jsonl", pairs.rejects)
         told = "".join(f"; {n:,} {reason}" for each in pairs.counts.values() for reason, n in each["dropped"].items())
         print(
             f"{label}: {len(pairs.train):,} pairs, {len(pairs.held_out):,} held out, {steps:,} steps{told}", flush=True
@@ -122,7 +119,7 @@ def tune(base: Checkpoint, folder: Path, command: Command[Settings], known: dict
     adapters = lora(model, targets, s.rank, s.alpha, s.dropout, where)
     trainer = make_trainer(model, adapters, tokenizer, pairs, steps, folder, s)
     trainer.add_callback(RewardLog(folder, label, len(pairs.train) / s.global_batch))
-    run_trainer(trainer, s, folder)
+    run_trainer(trainer, s, folder, label)
     history = trainer.state.log_history
     facts = {name: history[-1][name] for name in ("loss", "reward_accuracy", "reward_margin")}
     held_out = judge(trainer, pairs.held_out, s.micro_batch, s.beta) if pairs.held_out else None
@@ -152,7 +149,7 @@ def make_trainer(model: Any, adapters: Any, tokenizer: Any, pairs: Pairs, steps:
     from trl import DPOConfig, DPOTrainer
     from trl.trainer.utils import disable_dropout_in_model
 
-    from finetune.examples import shuffled
+    from finetune.packing import shuffled
 
     class Trainer(DPOTrainer):
         """With our tokens, whose contract is checked, in place of its own."""

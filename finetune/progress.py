@@ -11,7 +11,8 @@ import torch.distributed as dist
 from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
 
-from finetune.examples import Rows, collate
+from finetune.examples import collate
+from finetune.packing import Rows
 from finetune.variant import check_loss
 from snakmodel.paths import step_name
 from snakmodel.prompts import IGNORED
@@ -77,10 +78,6 @@ class Progress(TrainerCallback):
 
     def measure(self, model: Any, args: Any) -> float:
         return held_out_loss(model, self.held_out, self.settings.micro_batch, args.process_index, args.world_size)
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        # whatever is random in a step repeats on resuming
-        torch.manual_seed(self.settings.seed + 1_000_003 * (state.global_step + 1) + args.process_index)
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         step, every = state.global_step, self.settings.validate_every

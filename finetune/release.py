@@ -2,9 +2,9 @@
 
 python finetune/release.py --config configs/tiny.yaml
 
-gguf-f16, gguf-q8_0 and gguf-q4_0 are for llama.cpp, int8 (torchao, weights only) is for transformers. `comparison.json`
-has the differences: of logits, of bits per byte of held-out text, of scores. Each form is read back by other code
-than wrote it. finetune/card.py puts the table into the model card, pretrain/publish.py pushes both.
+gguf-f16, gguf-q8_0 and gguf-q4_0 are for llama.cpp, int8 and int4 (torchao, weights only) for transformers.
+`comparison.json` has the differences: of logits, of bits per byte of held-out text, of scores. Each form is read back
+by other code than wrote it. finetune/card.py puts the table into the model card, pretrain/publish.py pushes both.
 """
 
 from collections.abc import Iterable
@@ -20,12 +20,13 @@ from snakmodel.records import begin, file_hash, remove_folder, write_json
 from snakmodel.series import choose, is_own, read_series
 from snakmodel.testsets import TestSet, find_testset
 
-Form = Literal["gguf-f16", "gguf-q8_0", "gguf-q4_0", "int8"]
-FILES: dict[Form, str] = {  # int8 is a folder
+Form = Literal["gguf-f16", "gguf-q8_0", "gguf-q4_0", "int8", "int4"]
+FILES: dict[Form, str] = {  # torchao's are folders
     "gguf-f16": "model-f16.gguf",
     "gguf-q8_0": "model-q8_0.gguf",
     "gguf-q4_0": "model-q4_0.gguf",
     "int8": "int8",
+    "int4": "int4",
 }
 Texts = dict[str, list[str]]  # language -> held-out texts
 Tasks = dict[str, list[dict[str, Any]]]  # name -> items
@@ -46,7 +47,7 @@ class Settings:
     own: dict[str, TestSet] = knob({}, "test sets described in the recipe itself; they win over the catalogue's")
     catalogue: str = knob("configs/testsets.yaml", "YAML file: name -> test set", execution=True)
     max_divergence: dict[Form, float] = knob(
-        {"gguf-f16": 0.001, "gguf-q8_0": 0.01, "gguf-q4_0": 0.1, "int8": 0.01},
+        {"gguf-f16": 0.001, "gguf-q8_0": 0.01, "gguf-q4_0": 0.1, "int8": 0.01, "int4": 0.1},
         "of a form: largest mean Kullback-Leibler divergence from the original's predictions, in nats per token",
     )
     max_bits_rise: float = knob(0.05, "largest rise of bits per byte, as a share of the original's", above=0)
@@ -122,10 +123,10 @@ def write_and_load(source: Path, path: Path, form: Form, name: str, texts: Texts
     """Writes one form of the model, and loads it again."""
     from snakmodel.models import load_model, load_tokenizer
 
-    if form == "int8":
-        from finetune.quantised import write_int8
+    if form == "int8" or form == "int4":
+        from finetune.quantised import write_torchao
 
-        write_int8(source, path)
+        write_torchao(source, path, form)
         return load_model(path, device_map="auto")
     from finetune.gguf_check import check_vocabulary, load_gguf
     from finetune.gguf_file import write_gguf

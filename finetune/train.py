@@ -7,9 +7,11 @@ bash runs/tune.sh configs/tiny.yaml 4                          # each of four GP
 LoRA: Hu et al. 2021. An interrupted step resumes from its last saved state, with the same result.
 """
 
+import hashlib
+import json
 import re
-import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,15 +20,17 @@ from finetune.variant import (
     check_batch,
     check_length,
     check_name,
-    from_first_rank,
+    device,
     one_device,
     run_trainer,
+    share,
     trainer_options,
+    tune_once,
 )
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.prompts import Format
-from snakmodel.records import begin
+from snakmodel.records import identity
 from snakmodel.series import Checkpoint, choose, read_series, resolve_model
 
 
@@ -54,7 +58,7 @@ class Settings:
     # how
     epochs: float = knob(1.0, "passes over the instructions", above=0)
     global_batch: int = knob(64, "rows per optimiser step, over all ranks", low=1)
-    micro_batch: int = knob(1, "rows per rank at a time", low=1, execution=True)
+    micro_batch: int = knob(1, "rows per rank at a time; another one draws other dropout", low=1, execution=True)
     learning_rate: float = knob(2e-4, "peak", above=0)
     schedule: Literal["constant", "cosine"] = knob("constant", "after the warm-up (the paper: constant)")
     warmup_steps: int = knob(0, "optimiser steps of linear warm-up", low=0)
@@ -63,6 +67,7 @@ class Settings:
     precision: Literal["float32", "bfloat16"] = knob("float32", "of the frozen base and the computation")
     activation_checkpointing: bool = knob(False, "less memory, about a third slower", execution=True)
     seed: int = knob(42, "adapter weights, dropout, packing and order of the rows", low=0)
+    workers: int = knob(1, "processes that tokenise, once for all steps", low=1, execution=True)
     # what is kept and told
     keep: str = knob("last", "adapters to keep: last, epoch (one each), or one every so many optimiser steps")
     save_every: int = knob(500, "optimiser steps between resumable states", low=1, execution=True)
@@ -76,15 +81,10 @@ def main() -> None:
     s, run, data = command.settings, command.run, command.run.folder("instructions")
     check(s, command.config)
     known: dict[str, Any] = {}
-    for variant, base in share_of_bases(command):
+    for variant, base in share(bases(command), s.part, f"{command.config}: finetune"):
         folder = run.folder("finetune") / variant / step_name(base.step)
-        work = begin(command, folder, {"model": base.source, "instructions": data}) if RANK == 0 else None
-        if not from_first_rank(work is not None):
-            continue
-        facts = tune(base, data, folder, command, known)
-        if work:
-            work.finish(**facts)
-            shutil.rmtree(folder / "trainer", ignore_errors=True)
+        inputs = {"model": base.source, "instructions": data}
+        tune_once(command, folder, inputs, partial(tune, base, data, folder, command, known))
 
 
 def check(s: Settings, config: Path) -> None:
@@ -97,20 +97,16 @@ def check(s: Settings, config: Path) -> None:
         raise BadInput(f"{where}.keep should be last, epoch or a number of optimiser steps, got {s.keep!r}")
     if s.keep == "epoch" and s.epochs < 1:
         raise BadInput(f"{where}.keep: epoch keeps nothing of {s.epochs:g} epochs; take last, or a number of steps")
-    part = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", s.part)
-    if part is None or int(part[1]) > int(part[2]):
-        raise BadInput(f"{where}.part should be like 1/4 ... 4/4, got {s.part!r}")
 
 
-def share_of_bases(command: Command[Settings]) -> list[tuple[str, Checkpoint]]:
-    """What this process tunes: variant and base of each."""
+def bases(command: Command[Settings]) -> list[tuple[str, Checkpoint]]:
+    """What is tuned: variant and base of each."""
     s, where = command.settings, f"{command.config}: finetune"
     chosen = choose(read_series(command.run.series(PRETRAINED)), s.steps, f"{where}.steps")
-    bases = [(s.variant, checkpoint) for checkpoint in chosen]
+    found = [(s.variant, checkpoint) for checkpoint in chosen]
     for name, location in s.also_tune.items():
-        bases.append((f"{s.variant}+{name}", Checkpoint(0, resolve_model(location), {"tokens": None})))
-    first, count = map(int, s.part.split("/"))
-    return bases[first - 1 :: count]
+        found.append((f"{s.variant}+{name}", Checkpoint(0, resolve_model(location), {"tokens": None})))
+    return found
 
 
 def tune(
@@ -134,13 +130,15 @@ def tune(
     tokenizer = load_tokenizer(base.location)
     set_format(tokenizer, s.format)
     check_contract(tokenizer, f"{where}.format {s.format}")
-    rows, counts, held_out = read_rows(data, tokenizer, s, where, known, label)
+    rows, counts, held_out = read_rows(data, tokenizer, command, known, label)
     torch.manual_seed(s.seed)
     model = load_base(base.location, s.method, s.precision, where)
     check_length(model, s.sequence_length, where)
     if s.method != "full":
         model = add_adapters(model, s.targets, s.rank, s.alpha, s.dropout, where)
     if s.packing == "isolated":
+        if s.method != "qlora":  # which lies there already
+            model.to(device())  # where it is trained: devices have attentions of their own
         check_isolation(model, rows, where)
     project_learnt(model)
     arguments = TrainingArguments(
@@ -152,7 +150,7 @@ def tune(
     )
     progress = Progress(s, rows, held_out, folder, label, lambda model, place: save(model, tokenizer, place, s.method))
     trainer = Trainer(model, arguments, collate, train_dataset=rows, callbacks=[progress])
-    run_trainer(trainer, s, folder)
+    run_trainer(trainer, s, folder, label)
     if RANK == 0:
         save(model, tokenizer, folder, s.method)
         print(f"{label}: loss {progress.last['loss']:.3f} at step {progress.last['step']}", flush=True)
@@ -168,43 +166,42 @@ def tune(
 
 
 def read_rows(
-    data: Path, tokenizer: Any, s: Settings, where: str, known: dict[str, Any], label: str
+    data: Path, tokenizer: Any, command: Command[Settings], known: dict[str, Any], label: str
 ) -> tuple[Any, dict[str, Any], list[Any]]:
     """Rows to learn, counts of conversations kept and dropped, held-out rows; says what they are like."""
-    from tqdm import tqdm
+    from finetune.examples import open_examples, spell_out
+    from finetune.packing import Rows, pack
 
-    from finetune.examples import Rows, pack, spell_out, tokenise
-    from snakmodel.documents import read_documents
-
-    key = tokenizer.backend_tokenizer.to_str() + tokenizer.chat_template
+    s, where, kept = command.settings, f"{command.config}: finetune", command.run.folder("finetune") / ".tokens"
+    key = json.dumps([tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template, tokenizer.special_tokens_map])
     if key in known:
         return known[key]
+
+    def read(file: str, loss_on: Literal["answer", "all"], longest: int | None) -> tuple[Any, dict[str, int]]:
+        made_from = json.dumps([key, identity(data), file, loss_on, longest])
+        place = kept / hashlib.sha256(made_from.encode()).hexdigest()[:16]
+        return open_examples(place, data / file, tokenizer, loss_on, longest, s.workers, RANK > 0)
+
     longest = None if s.packing == "plain" else s.sequence_length  # what is cut anew may be of any length
-    documents = tqdm(
-        read_documents(data / "train.parquet", ["turns"]), unit=" conversations", leave=False, disable=None
-    )
-    examples, dropped = tokenise(documents, tokenizer, s.loss_on, longest)
+    examples, dropped = read("train.parquet", s.loss_on, longest)
     if not len(examples):
         raise BadInput(
             f"{where}.sequence_length {s.sequence_length}: no conversation of {data} can be learnt: {dropped}"
         )
-    if RANK == 0:
-        print(f"{label}: {spell_out(*examples.get(0), tokenizer)}")
-    counts = {"examples": len(examples), "dropped": dropped}
-    examples, members = pack(examples, s.sequence_length, s.packing, s.seed)
-    rows = Rows(examples, members, s.global_batch, s.epochs, s.seed)
+    rows = Rows(*pack(examples, s.sequence_length, s.packing, s.seed), s.global_batch, s.epochs, s.seed)
+    counts = {"examples": len(examples), "dropped": dropped, "rows": len(rows.rows), "rows_left_out": rows.left_out}
     held_out = []
     if s.validate_every:
         if not (data / "validation.parquet").is_file():
             raise BadInput(
                 f"{data}/validation.parquet not found; set instructions.validation_share, or validate_every=0"
             )
-        kept, _ = tokenise(
-            read_documents(data / "validation.parquet", ["turns"]), tokenizer, "answer", s.sequence_length
-        )
-        count = min(len(kept), s.validation_conversations)
-        held_out = [[kept.get(number * len(kept) // count)] for number in range(count)]
+        answers, _ = read("validation.parquet", "answer", s.sequence_length)
+        count = min(len(answers), s.validation_conversations)
+        held_out = [[answers.get(number * len(answers) // count)] for number in range(count)]
     if RANK == 0:
+        ids, labels = examples.get(0)
+        print(f"{label}: {spell_out(ids, labels, tokenizer)}")
         left_out = "".join(f"; dropped {count:,}: {reason}" for reason, count in dropped.items())
         print(f"{label}: {rows.describe(s.sequence_length)}, {rows.steps:,} steps{left_out}", flush=True)
     known[key] = rows, counts, held_out

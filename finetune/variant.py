@@ -3,12 +3,19 @@
 import math
 import os
 import re
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from snakmodel.config import BadInput
+from snakmodel.config import BadInput, Command
 from snakmodel.paths import PRETRAINED, STAGES
+from snakmodel.records import begin, only_one
 
+T = TypeVar("T")
+
+STOPPED = 75  # exit status after a signal: saved, to be started again (as pretrain/train.py)
 RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # as torchrun sets them
 
 
@@ -17,6 +24,35 @@ def check_name(name: str, where: str, example: str) -> None:
     taken = [PRETRAINED, *(Path(stage.folder).name for stage in STAGES if stage.folder.startswith("instruct/"))]
     if not re.fullmatch(r"[\w.-]*\w[\w.-]*", name) or name in taken:
         raise BadInput(f"{where}: {name!r} cannot be a folder's name for a variant; try {example}")
+
+
+def share(items: list[T], part: str, where: str) -> list[T]:
+    """Every n-th of the items from the k-th on, of a part "k/n"."""
+    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", part)
+    if match is None or int(match[1]) > int(match[2]):
+        raise BadInput(f"{where}.part should be like 1/4 ... 4/4, got {part!r}")
+    return items[int(match[1]) - 1 :: int(match[2])]
+
+
+def tune_once(
+    command: Command[Any], folder: Path, inputs: dict[str, str | Path], tune: Callable[[], dict[str, Any]]
+) -> None:
+    """Does the work of a step, all ranks together, unless it is done; `tune` returns the facts for its record."""
+    if RANK:
+        if from_first_rank(None):
+            tune()
+        return
+    if command.check:
+        begin(command, folder, inputs)
+        from_first_rank(False)
+        return
+    with only_one(folder):
+        work = begin(command, folder, inputs)
+        if from_first_rank(work is not None):
+            facts = tune()
+            assert work
+            work.finish(**facts)
+            shutil.rmtree(folder / "trainer", ignore_errors=True)
 
 
 def check_batch(global_batch: int, micro_batch: int, where: str) -> None:
@@ -54,6 +90,13 @@ def one_device() -> None:
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
 
 
+def device() -> Any:
+    """Where this rank trains."""
+    import torch
+
+    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
+
+
 def trainer_options(s: Any, folder: Path, steps: int) -> dict[str, Any]:
     """What a section of the recipe means to transformers' Trainer, and to TRL's: its state lies in folder/trainer."""
     import torch
@@ -83,15 +126,26 @@ def trainer_options(s: Any, folder: Path, steps: int) -> dict[str, Any]:
     }
 
 
-def run_trainer(trainer: Any, s: Any, folder: Path) -> None:
-    """Trains, from the newest whole state where there is one; says what the callbacks say, and nothing else."""
+def run_trainer(trainer: Any, s: Any, folder: Path, label: str) -> None:
+    """Trains, from the newest whole state where there is one; says what the callbacks say, and nothing else.
+
+    Ends the process with status STOPPED where a signal has asked for it.
+    """
     from transformers import PrinterCallback
 
+    from finetune.steps import EachStep
     from snakmodel.models import last_state
 
     trainer.remove_callback(PrinterCallback)
+    steps = EachStep(s.seed)
+    trainer.add_callback(steps)
     assert (trainer.args.world_size, trainer.args.train_batch_size) == (RANKS, s.micro_batch)
-    trainer.train(resume_from_checkpoint=from_first_rank(last_state(folder / "trainer") if RANK == 0 else None))
+    with steps.signals():
+        trainer.train(resume_from_checkpoint=from_first_rank(last_state(folder / "trainer") if RANK == 0 else None))
+    if steps.stopped:
+        if RANK == 0:
+            print(f"{label}: stopped by {steps.stopped} after step {trainer.state.global_step}, which is saved")
+        sys.exit(STOPPED)
 
 
 def check_loss(loss: float, label: str, step: int) -> None:

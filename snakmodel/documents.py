@@ -4,6 +4,7 @@ Rejected documents lie in `rejects/` beside the kept ones, with a `reason` colum
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -91,17 +92,30 @@ def document_files(folder: Path) -> list[Path]:
     return files
 
 
-def read_documents(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Streams the documents of one Parquet file as dicts."""
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """A Parquet file; one that is missing or not whole, also where that shows while it is read, is one line."""
     try:
         with pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):  # one by one: a batch would reach over several
-                for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, row_groups=[group], columns=columns):
-                    yield from batch.to_pylist()
+            yield file
     except FileNotFoundError:
         raise BadInput(missing(path)) from None
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"{path}: not a whole Parquet file ({error}); delete it and run its stage again") from None
+
+
+def read_documents(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Streams the documents of one Parquet file as dicts."""
+    with open_parquet(path) as file:
+        for group in range(file.num_row_groups):  # one by one: a batch would reach over several
+            for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, row_groups=[group], columns=columns):
+                yield from batch.to_pylist()
+
+
+def count_documents(path: Path) -> int:
+    """How many documents a Parquet file has, by its footer."""
+    with open_parquet(path) as file:
+        return file.metadata.num_rows
 
 
 def sample_texts(path: Path, limit: int) -> list[str]:

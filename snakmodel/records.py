@@ -140,6 +140,23 @@ def shaping(settings: Any) -> Any:
     return settings
 
 
+@contextmanager
+def only_one(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Holds a folder against other processes, which wait for it or are refused; the lock ends with the process."""
+    from filelock import FileLock, Timeout  # late: most scripts hold nothing
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        raise BadInput(f"{folder}: another process is at work there; wait for it, or end it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @dataclass
 class Work:
     """A stage, or one step of it, under way."""

@@ -3,47 +3,55 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from conftest import small_model
 from torch.nn.functional import log_softmax
 
 from finetune.adapters import add_adapters, check_isolation, project_learnt
-from finetune.examples import Examples, Rows, collate, fit, pack, spell_out, tokenise
+from finetune.examples import Examples, collate, open_examples, spell_out, tokenise
+from finetune.packing import Rows, fit, pack
 from snakmodel.config import BadInput
+from snakmodel.documents import DocumentWriter
 from snakmodel.prompts import IGNORED
 
 
 def conversation(*contents):
     turns = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(contents)]
-    return {"turns": json.dumps(turns)}
+    return json.dumps(turns)
+
+
+def learn(conversations, tokenizer, loss_on="answer", longest=None):
+    """The conversations that are kept, as examples."""
+    tokens = tokenise(conversations, tokenizer, loss_on, longest)
+    return Examples(tokens.ids_N, tokens.learnt_N, np.cumsum(tokens.sizes))
 
 
 @pytest.fixture(scope="module")
 def examples(tokenizer):
     """Twenty conversations of different lengths."""
-    documents = [conversation("w5 " * (n % 4 + 1), f"w{n + 10} " * (n % 3 + 1)) for n in range(20)]
-    return tokenise(documents, tokenizer, "answer", None)[0]
+    return learn([conversation("w5 " * (n % 4 + 1), f"w{n + 10} " * (n % 3 + 1)) for n in range(20)], tokenizer)
 
 
 def test_what_cannot_be_learnt_is_dropped_and_counted_by_its_reason(tokenizer):
-    documents = [conversation("w5", "w6"), conversation("w5 " * 60, "w6"), conversation("w5", "w6 </s> w7")]
-    documents += [conversation("w5"), {"turns": json.dumps([{"role": "user", "content": "w5"}] * 2)}]
-    kept, dropped = tokenise(documents, tokenizer, "answer", 20)
-    assert len(kept) == 1 and dropped == {
+    made = [conversation("w5", "w6"), conversation("w5 " * 60, "w6"), conversation("w5", "w6 </s> w7")]
+    made += [conversation("w5"), json.dumps([{"role": "user", "content": "w5"}] * 2)]
+    tokens = tokenise(made, tokenizer, "answer", 20)
+    assert len(tokens.sizes) == 1 and tokens.dropped == {
         "longer than sequence_length": 1,
         "spells out special tokens": 1,
         "has no answer": 2,
     }
-    assert len(tokenise(documents, tokenizer, "answer", None)[0]) == 2
+    assert len(learn(made, tokenizer)) == 2
 
 
 def test_the_loss_covers_the_answers_or_the_whole_text_without_its_first_token(tokenizer):
-    documents = [conversation("w5", "w6", "w7", "w8 w9")]
-    ids, labels = tokenise(documents, tokenizer, "answer", None)[0].get(0)
+    made = [conversation("w5", "w6", "w7", "w8 w9")]
+    ids, labels = learn(made, tokenizer).get(0)
     assert labels[labels != IGNORED].tolist() == [6, 2, 8, 9, 2]
     assert spell_out(ids, labels, tokenizer).endswith(">>>w6 </s><<< <s> <unk> w7 <unk> >>>w8 w9 </s><<<")
-    ids, labels = tokenise(documents, tokenizer, "all", None)[0].get(0)
+    ids, labels = learn(made, tokenizer, "all").get(0)
     assert labels.tolist() == [IGNORED, *ids[1:]]
 
 
@@ -59,12 +67,43 @@ def test_whole_conversations_are_fitted_into_rows_each_once_and_always_alike(exa
 
 def test_plain_packing_cuts_one_stream_of_all_conversations(examples):
     pieces, rows = pack(examples, 16, "plain", seed=3)
-    sizes = np.diff(pieces.ends, prepend=0)
-    assert set(sizes[:-1]) == {16} and len(rows) == len(sizes) and sizes.sum() == len(examples.ids_N)
+    ids, labels = (np.concatenate(each) for each in zip(*map(pieces.get, range(len(pieces))), strict=True))
+    sizes, learnt = pieces.counts()
+    assert set(sizes[:-1]) == {16} and 1 <= sizes[-1] <= 16 and len(rows) == len(pieces)
     order = np.random.default_rng([3, 0]).permutation(20)
-    stream = np.concatenate([examples.ids_N[slice(*([0, *examples.ends][n : n + 2]))] for n in order])
-    assert np.array_equal(pieces.ids_N, stream)
-    assert np.array_equal(pieces.labels_N[pieces.labels_N != IGNORED], stream[pieces.labels_N != IGNORED])
+    stream, wanted = (np.concatenate(each) for each in zip(*map(examples.get, order), strict=True))
+    wanted[::16] = IGNORED  # nothing stands before a piece's first token
+    assert np.array_equal(ids, stream) and np.array_equal(labels, wanted)
+    assert learnt.sum() == (wanted != IGNORED).sum()
+
+
+def test_a_piece_of_a_stream_without_an_answer_is_left_out(tokenizer):
+    pieces, made = pack(learn([conversation("w5 " * 40, "w6")] * 3, tokenizer), 16, "plain", seed=0)
+    rows = Rows(pieces, made, global_batch=1, epochs=1, seed=0)
+    assert 0 < len(rows.rows) < len(made) == len(
+        rows.rows
+    ) + rows.left_out and f"{rows.left_out} without" in rows.describe(16)
+    assert all((row[0][1] != IGNORED).any() for row in (rows[index] for index in range(len(rows))))
+
+
+def test_conversations_are_tokenised_once_by_one_process_or_several(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr("finetune.examples.WORTH_WORKERS", 10)
+    monkeypatch.setattr("finetune.examples.AT_A_TIME", 7)
+    with DocumentWriter(tmp_path / "made.parquet", {"turns": pa.string()}) as out:
+        for number in range(40):
+            turns = conversation("w5 " * (number % 9 + 1), *(["w6"] if number % 8 else []))
+            out.write({"text": "", "source": "made", "id": f"made:{number}", "turns": turns})
+    made = [
+        open_examples(tmp_path / f"by-{workers}", tmp_path / "made.parquet", tokenizer, "all", 12, workers, True)
+        for workers in (1, 2)
+    ]
+    for examples, dropped in made:
+        # of 8 and more words, and an answer: the numbers 7, 17, 25, 26, 34, 35
+        assert dropped == {"has no answer": 5, "longer than sequence_length": 6} and len(examples) == 29
+    assert all(np.array_equal(getattr(made[0][0], n), getattr(made[1][0], n)) for n in ("ids_N", "learnt_N", "ends"))
+    (tmp_path / "made.parquet").unlink()
+    again, _ = open_examples(tmp_path / "by-1", tmp_path / "made.parquet", tokenizer, "all", 12, 1, True)
+    assert np.array_equal(again.ids_N, made[0][0].ids_N)
 
 
 def test_every_epoch_has_every_row_once_in_an_order_of_its_own_and_ends_with_a_step(examples):
@@ -165,6 +204,6 @@ def test_a_model_that_does_not_isolate_is_refused_and_one_that_does_is_not(model
 
 
 def test_examples_know_where_each_conversation_ends():
-    made = Examples(np.arange(10, dtype="i4"), np.arange(10, dtype="i4"), np.array([4, 10]))
-    assert [each.tolist() for each in made.get(1)] == [[4, 5, 6, 7, 8, 9], [IGNORED, 5, 6, 7, 8, 9]]
-    assert len(made) == 2
+    made = Examples(np.arange(10, dtype="i4"), np.arange(10) != 7, np.array([4, 10]))
+    assert [each.tolist() for each in made.get(1)] == [[4, 5, 6, 7, 8, 9], [IGNORED, 5, 6, IGNORED, 8, 9]]
+    assert len(made) == 2 and [each.tolist() for each in made.counts()] == [[4, 6], [3, 4]]

@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 from finetune import merge, train
 from snakmodel.config import BadInput
 from snakmodel.documents import DocumentWriter
-from snakmodel.prompts import prompt_ids
-from snakmodel.records import file_hash, read_json, read_jsonl
+from snakmodel.prompts import prompt_ids, set_format, training_ids
+from snakmodel.records import file_hash, only_one, read_json, read_jsonl
 from snakmodel.series import read_series, write_series
 
 VARIANT = "run/instruct/adapters/all-r4-chat"
@@ -212,12 +212,47 @@ def test_in_bfloat16_adapters_stay_float32_and_other_ways_of_training_learn_too(
     assert 0 < merged["unchanged"]["all"] < 1 and merged["tensors"]["lm_head.weight"]["dtype"] == "BF16"
 
 
-def test_all_weights_can_be_tuned_and_stay_where_they_are(tokenizer, tmp_path):
+def test_all_weights_can_be_tuned_and_become_a_series_too(tokenizer, tmp_path):
     recipe = make_run(tmp_path, tokenizer, {0: small_model(3)}, method="full", epochs=EPOCHS, variant="full")
     run_main(train, recipe)
-    assert "a whole model, left where it is" in run_main(merge, recipe, "variant=full")
+    assert "a whole model, whose logits differ" in run_main(merge, recipe, "variant=full", "dtype=bfloat16")
     (step,) = read_series(tmp_path / "run/instruct/full")
-    assert step.location == str(tmp_path / "run/instruct/adapters/full/step-00000") and says(step.location) == 9
+    assert step.location == str(tmp_path / "run/instruct/full/step-00000") and says(step.location) == 9
+    record = read_json(tmp_path / "run/instruct/full/step-00000/run.json")
+    assert record["tensors"]["lm_head.weight"]["dtype"] == "BF16" and 0 < record["unchanged"]["all"] < 1
+
+
+def test_the_loss_and_gradient_of_a_step_are_those_of_single_conversations(tokenizer, tmp_path):
+    """Through the script, as it trains: all weights, packed, one step, the answers different."""
+    recipe = make_run(tmp_path, tokenizer, {0: small_model(3)}, method="full", packing="isolated", epochs=1)
+    contents = [(f"w{20 + n} w7", f"w{40 + n}" + " w8" * (n % 5)) for n in range(12)]
+    with DocumentWriter(tmp_path / "run/instruct/data/train.parquet", {"turns": pa.string()}) as out:
+        for number, pair in enumerate(contents):
+            turns = json.dumps([{"role": r, "content": t} for r, t in zip(("user", "assistant"), pair, strict=True)])
+            out.write({"text": "", "source": "made", "id": f"made:{number}", "turns": turns})
+    said = run_main(
+        train, recipe, "variant=one", "log_every=1", "global_batch=8", "micro_batch=4", "sequence_length=32"
+    )
+    assert ", 1 steps" in said and "1.00 examples a row" not in said
+    set_format(tokenizer := AutoTokenizer.from_pretrained(tokenizer.name_or_path), "chat")
+    model, losses = small_model(3), []
+    for question, answer in contents:
+        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        ids, labels = training_ids(tokenizer, turns)
+        log_p_TV = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+        losses += [-log_p_TV[place - 1, label] for place, label in enumerate(labels) if label != -100]
+    loss = sum(losses) / len(losses)
+    loss.backward()
+    norm = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
+    (row,) = read_jsonl(tmp_path / "run/instruct/adapters/one/step-00000/log.jsonl")
+    assert row["loss"] == pytest.approx(loss.item(), rel=1e-5) and row["learnt_tokens"] == len(losses)
+    assert row["grad_norm"] == pytest.approx(norm.item(), rel=1e-5)
+
+
+def test_two_processes_do_not_tune_the_same_step_at_once(tuned):
+    folder = (tuned.parent / ADAPTER).parent
+    with only_one(folder), pytest.raises(BadInput, match="step-00004: another process is at work there; wait for it"):
+        run_main(train, tuned, "steps=4")
 
 
 def test_other_architectures_are_told_what_they_have_and_tuned_on_that(tokenizer, tmp_path):

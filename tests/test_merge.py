@@ -8,7 +8,7 @@ from conftest import small_model
 from peft import PeftModel
 
 from finetune.adapters import ALL, add_adapters, save
-from finetune.merge_checks import check_matrices, check_written, compare, read_adapter, unchanged
+from finetune.merge_checks import Changes, check_matrices, check_written, compare, unchanged
 from snakmodel.config import BadInput
 
 DOWN = "model.layers.{}.mlp.down_proj.weight"
@@ -24,7 +24,7 @@ def planted(tmp_path):
             torch.nn.init.normal_(parameter, std=0.02)
     save(model, None, tmp_path, "lora")
     merged = PeftModel.from_pretrained(small_model(0), tmp_path).merge_and_unload()
-    return small_model(0).state_dict(), merged.state_dict(), read_adapter(tmp_path)
+    return small_model(0).state_dict(), merged.state_dict(), dict(Changes(tmp_path))
 
 
 def test_a_merge_is_the_base_plus_the_scaled_product_of_the_adapters_file(planted):

@@ -108,6 +108,10 @@ def test_held_out_questions_get_the_planted_preference(preferred):
     assert held_out["chosen_likelier"] > 0.9 > held_out["chosen_likelier_before"]
     dropped = {"chosen and rejected are the same": 1, "longer than sequence_length": 1}
     assert record["counts"]["pairs"] == {"seen": 82, "kept": 80, "dropped": dropped}
+    rejects = read_jsonl((preferred.parent / ADAPTER).with_name("rejects.jsonl"))
+    assert [(row["set"], row["row"], row["reason"]) for row in rejects] == [
+        ("pairs", 80 + n, why) for n, why in enumerate(dropped)
+    ]
     assert record["counts"]["dialogues"] == {"seen": 8, "kept": 8, "dropped": {}}
     assert record["examples"] + held_out["pairs"] == 88 and 10 < held_out["pairs"] < 40
 

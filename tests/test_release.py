@@ -138,6 +138,9 @@ def test_int8_says_what_it_needs_where_that_is_not_there(recipe, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match="int8 needs torchao; pip install torchao==0.18.0, or leave it out"):
         run_main(release, recipe, "forms=[int8]")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(BadInput, match="int4 is packed for CUDA, and there is no CUDA device; take gguf-q4_0"):
+        run_main(release, recipe, "forms=[int4]")
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("torchao"), reason="torchao is not there: pip install torchao==0.18.0")

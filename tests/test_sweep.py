@@ -1,13 +1,17 @@
 """The sweep over a series, and the table of what it made: pytest tests/test_sweep.py"""
 
 import os
+import signal
+import subprocess
 
 import pytest
-from conftest import run_main, script, small_model, succeed
+from conftest import ROOT, copy_run, run_main, script, small_model, succeed
+from safetensors.torch import load_file, save_file
 from test_finetune import make_run
 
-from finetune import compare, train
-from snakmodel.records import read_json, write_json
+from finetune import compare, merge, train
+from snakmodel.config import BadInput
+from snakmodel.records import file_hash, read_json, write_json
 from snakmodel.series import read_series
 
 
@@ -29,19 +33,84 @@ def test_processes_tune_their_shares_of_the_steps_and_then_all_is_merged(swept):
     assert again.count("done (") == 6 == len(again.splitlines())
 
 
-def test_jobs_of_an_array_take_their_shares_and_leave_the_merging(swept):
-    array = {"SLURM_ARRAY_TASK_MIN": "5", "SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_ID": "6"}
-    words = ["runs/tune.sh", swept, "1", "variant=narrow", "rank=2"]
-    second = succeed(*words, program="bash", env={**os.environ, **array})
-    assert second.splitlines() == [
-        f"finetune step-00002: done ({swept.parent}/run/instruct/adapters/narrow/step-00002)"
+def job(folder, number):
+    """The environment of a job of an array on a played cluster, whose scontrol notes what it is asked."""
+    (folder / "scontrol").write_text('#!/bin/bash\necho "$@" >> "$(dirname "$0")/calls"\n')
+    (folder / "scontrol").chmod(0o755)
+    told = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_JOB_ID": "4711", "SLURM_SUBMIT_DIR": str(ROOT)}
+    return {**os.environ, **told, "PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def tuned_steps(run, variant):
+    return [path.parent.name for path in sorted((run / f"instruct/adapters/{variant}").glob("*/run.json"))]
+
+
+def test_a_job_of_an_array_takes_its_share_whichever_jobs_are_sent_and_leaves_the_merging(swept, tmp_path):
+    flag, recipe, run_dir = copy_run(swept, tmp_path, "models", "instruct/data")
+    words = ["runs/tune.sh", recipe, "1", "jobs=2", run_dir, "variant=array", "rank=2"]
+    second = succeed(*words, program="bash", env=job(tmp_path, 2))  # alone, as when it is sent again
+    assert tuned_steps(tmp_path / "run", "array") == ["step-00002"] and "in float32" not in second
+    first = succeed(*words, program="bash", env=job(tmp_path, 1))
+    assert tuned_steps(tmp_path / "run", "array") == ["step-00000", "step-00002", "step-00004"] and "merge" not in first
+    for number, jobs in ((3, "jobs=2"), (1, "jobs=0")):
+        done = script(*words, jobs, program="bash", env=job(tmp_path, number))
+        assert done.returncode == 2 and "jobs" in done.stderr and done.stderr.count("error: ") == 1
+
+
+def test_slurms_warning_saves_the_step_under_way_and_the_job_ends_with_the_same_adapter(swept, tmp_path):
+    flag, recipe, run_dir = copy_run(swept, tmp_path, "models", "instruct/data")
+    words = [
+        "runs/tune.sh",
+        str(recipe),
+        "1",
+        run_dir,
+        "variant=narrow",
+        "rank=2",
+        "finetune.steps=0",
+        "save_every=500",
     ]
+    words += ["log_every=1", "merge.dtype=bfloat16"]
+    options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(["bash", *words], env=job(tmp_path, 1), **options) as warned:
+        for line in warned.stdout:
+            if "  2/" in line:
+                warned.send_signal(signal.SIGUSR1)
+                break
+        said, faults = warned.communicate(timeout=120)
+    assert warned.returncode == 75 and "stopped by SIGTERM after step" in said, said + faults
+    assert (tmp_path / "calls").read_text() == "requeue 4711\n" and not tuned_steps(tmp_path / "run", "narrow")
+    assert "in bfloat16" in succeed(*words, program="bash")
+    adapter = "run/instruct/adapters/narrow/step-00000/adapter_model.safetensors"
+    assert file_hash(tmp_path / adapter) == file_hash(swept.parent / adapter)
+
+
+def test_a_share_that_fails_does_not_stop_the_others_and_what_was_not_tuned_is_told(swept, tmp_path):
+    flag, recipe, run_dir = copy_run(swept, tmp_path, "models", "instruct/data")
+    weights = tmp_path / "run/models/step-00002/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    words = [recipe, "2", run_dir, "variant=v", "rank=2"]
+    done = script("runs/tune.sh", *words, program="bash")
+    assert done.returncode == 2 and "step-00002/model.safetensors: truncated" in done.stderr, done.stderr
+    assert tuned_steps(tmp_path / "run", "v") == ["step-00000", "step-00004"]
+    said = run_main(merge, recipe, run_dir, "variant=v")
+    assert "merge v step-00002: not tuned to its end, left out" in said
+    assert [c.step for c in read_series(tmp_path / "run/instruct/v")] == [0, 4]
 
 
 def test_a_mistake_is_told_once_and_starts_nothing(swept):
-    for words, message in ((["2", "rank=0"], "rank should be at least 1, got 0"), (["many"], "PROCESSES is 'many'")):
+    faults = {"rank=0": "rank should be at least 1, got 0", "merge.dtype=int": "merge.dtype should be one of"}
+    for words, message in [*(([2, fault], told) for fault, told in faults.items()), (["many"], "PROCESSES is 'many'")]:
         done = script("runs/tune.sh", swept, *words, program="bash")
-        assert done.returncode == 2 and done.stderr.count("error: ") == 1 and message in done.stderr
+        assert done.returncode == 2 and done.stderr.count("error: ") == 1 and message in done.stderr, done.stderr
+
+
+def test_a_refused_merge_does_not_stop_the_others(swept, tmp_path):
+    flag, recipe, run_dir = copy_run(swept, tmp_path, "models", "instruct/data", "instruct/adapters")
+    broken = tmp_path / "run/instruct/adapters/narrow/step-00002/adapter_model.safetensors"
+    save_file({name: tensor * 0 for name, tensor in load_file(broken).items()}, broken)
+    with pytest.raises(BadInput, match="1 of 3 refused; .*step-00002: the merged model equals its base"):
+        run_main(merge, recipe, run_dir, "variant=narrow")
+    assert [c.step for c in read_series(tmp_path / "run/instruct/narrow")] == [0, 4]
 
 
 def test_one_table_shows_in_what_variants_differ_and_what_came_of_it(swept):
