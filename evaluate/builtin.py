@@ -2,7 +2,8 @@
 
 python evaluate/builtin.py --config configs/tiny.yaml
 
-A task's prediction is the option with the largest sum of log p(option tokens | prompt). Each step gets a folder with
+A task's prediction is the option with the largest sum of log p(option tokens | prompt); a tokenizer that carries a
+chat template is asked in it. Each step gets a folder with
 `records.jsonl`: one data set a line, in ScandEval's shape.
 """
 
@@ -32,7 +33,7 @@ TASKS: dict[Task, tuple[str, str]] = {  # ScandEval's name of each task, and the
 @dataclass
 class Settings:
     # which folders are made, not what is in one: more of them never invalidate those that are there
-    series: list[str] = knob([PRETRAINED], "series to score; raw prompts, without a chat template", execution=True)
+    series: list[str] = knob([PRETRAINED], "series to score; tuned ones are asked in their own format", execution=True)
     steps: str = knob("all", "steps to score: all, first, last, numbers or START:STOP:STRIDE", execution=True)
     held_out: dict[str, str] = knob({}, "language -> Parquet file of documents that no training saw")
     held_out_documents: int = knob(300, "most documents of a language, evenly spaced over its file", low=1)
@@ -70,6 +71,7 @@ def main() -> None:
         facts |= {"model": checkpoint.location, "num_model_parameters": model.num_parameters()}
         facts |= {"max_sequence_length": model.config.max_position_embeddings}
         facts |= {"vocabulary_size": model.config.vocab_size}
+        facts |= {"prompts": "chat template" if tokenizer.chat_template else "raw text"}
         write_jsonl(folder / "records.jsonl", [record | facts for record in records])
         work.finish(device=str(model.device), counts={name: len(rows) for name, rows in (texts | tasks).items()})
         del model  # or it would stay in memory while the next one is loaded

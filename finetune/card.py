@@ -20,7 +20,7 @@ import yaml
 from snakmodel.config import BadInput, Command, knob, read_command, read_recipe, run_script
 from snakmodel.paths import PRETRAINED, Run, step_name
 from snakmodel.printed_tables import escape_markdown, thousands
-from snakmodel.records import begin, file_hash, is_current, read_json, shaping, write_json, write_text
+from snakmodel.records import begin, file_hash, identity, is_current, read_json, shaping, write_json, write_text
 from snakmodel.series import Checkpoint, choose, is_own, read_series
 
 QUESTION = "Hvad hedder hovedstaden i Danmark?"  # of the card's example
@@ -108,13 +108,13 @@ def find_records(run: Run, series: str, checkpoint: Checkpoint) -> dict[str, Pat
         wanted["forms"] = forms / "comparison.json"
     number = 0
     while (folder / "run.json").is_file() and "adapter" in (merged := read_json(folder / "run.json")["inputs"]):
-        adapter = Path(merged["adapter"]["path"])
+        adapter = find_input(merged["adapter"], run)
         wanted[f"tuning {number}"] = adapter / "run.json"
         inputs = read_json(adapter / "run.json")["inputs"]
-        data = [Path(told["path"]) for name, told in inputs.items() if name != "model"]
-        for part in (part for part in data if (part / "run.json").is_file()):
-            wanted |= {f"data {number}": part / "run.json", f"contaminated {number}": part / "contaminated.json"}
-        folder, number = Path(inputs["model"]["path"]), number + 1
+        if "instructions" in inputs:
+            data = find_input(inputs["instructions"], run)
+            wanted |= {f"data {number}": data / "run.json", f"contaminated {number}": data / "contaminated.json"}
+        folder, number = find_input(inputs["model"], run), number + 1
     if (folder / "run.json").is_file() and "training" in read_json(folder / "run.json"):
         trained = Run(folder.parent.parent)  # another run, where a tuned step is the one that its series began from
         wanted |= {"pretraining": folder / "run.json", "training": trained.folder("pretrain") / "run.json"}
@@ -123,6 +123,23 @@ def find_records(run: Run, series: str, checkpoint: Checkpoint) -> dict[str, Pat
         wanted |= {"decontaminate": trained.folder("decontaminate") / "run.json"}
         wanted |= {"contaminated": trained.folder("decontaminate") / "contaminated.json"}
     return {name: path for name, path in wanted.items() if path.is_file()}
+
+
+def find_input(told: dict[str, str], run: Run) -> Path:
+    """What a record was made from: where it lay, or, the run having moved, under the same names beneath the run.
+
+    Of a model on the Hub its id, which is no folder; raises BadInput for a folder that is gone.
+    """
+    path = Path(told["path"])
+    beneath = [run.root.joinpath(*path.parts[count:]) for count in range(1, len(path.parts))]
+    for folder in (path, *beneath):
+        if (folder / "run.json").is_file() and identity(folder) == told["hash"]:
+            return folder
+    if path.is_absolute() or path.exists() or told["path"].partition("@")[0].count("/") != 1:
+        raise BadInput(
+            f"{path} is not there any more, or has changed: the card cannot say what the model was made from"
+        )
+    return path
 
 
 def render(command: Command[Settings], checkpoint: Checkpoint, files: dict[str, Path], noted: Facts) -> str:
@@ -137,6 +154,7 @@ def render(command: Command[Settings], checkpoint: Checkpoint, files: dict[str, 
     environment.filters |= {"cell": escape_markdown, "thousands": thousands, "yaml": to_yaml, "plain": plain}
     tunings = [name for name in files if name.startswith("tuning ")]
     language = records["language"]["settings"]["language"] if "language" in records else None
+    axis = read_json(command.run.series(s.series) / "series.json").get("axis")
     scores = []
     if "scores" in records:
         scores = scores_of(files["scores"], records["scores"], s.series, checkpoint.step)
@@ -156,10 +174,11 @@ def render(command: Command[Settings], checkpoint: Checkpoint, files: dict[str, 
             forms_folder=files["forms"].parent.as_posix() if "forms" in files else None,
             pinned=f', revision="{revision}"' if s.repository else "",
             prompt=example(Path(checkpoint.location), root, noted),
+            axis=axis or "steps",
             question=QUESTION,
             opening=OPENING,
         )
-    except jinja2.UndefinedError as error:
+    except (jinja2.UndefinedError, KeyError) as error:
         raise BadInput(
             f"{s.template}: {error}: no record of {root} has it; the card says only what was recorded"
         ) from None
@@ -168,12 +187,15 @@ def render(command: Command[Settings], checkpoint: Checkpoint, files: dict[str, 
 
 
 def tuning(records: dict[str, Record], number: int) -> dict[str, Any]:
-    """One tuning for the template: the adapter's record, its data's counts, and what was found of test items there."""
-    data = records.get(f"data {number}")
-    counts = data["counts"] if data is not None else []
+    """One tuning for the template: its record, its data's counts, what was found of test items there, and held out."""
+    record = records[f"tuning {number}"]
+    on_pairs = "held_out" in record  # a tuning on preferences has its counts itself
+    source = record if on_pairs else records.get(f"data {number}")
     return {
-        "record": records[f"tuning {number}"],
-        "counts": counts,
+        "record": record,
+        "data": "Preference pairs" if on_pairs else "Instructions",
+        "counts": [] if source is None else source["counts"],
+        "held_out": record["held_out"] if on_pairs else None,
         "contaminated": records.get(f"contaminated {number}"),
     }
 

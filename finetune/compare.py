@@ -6,7 +6,7 @@ Writes comparison.json and comparison.txt. Derived: where something was tuned, m
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from snakmodel.config import BadInput, NoSettings, read_command, run_script
 from snakmodel.paths import Run, step_of
@@ -14,6 +14,14 @@ from snakmodel.records import begin, missing, read_json, write_json, write_text
 
 FACTS = ("examples", "optimiser_steps", "trained_parameters", "learnt_tokens", "loss", "held_out_loss")  # of a tuning
 MERGED = ("base_difference", "adapter_difference", "adapter_divergence", "same_text")  # of a merge
+
+
+class Model(NamedTuple):
+    """A tuned model: the step of a variant, or what a tuning has kept on its way there."""
+
+    tuning: Path
+    series: str
+    step: str  # the name of its folder
 
 
 def main() -> None:
@@ -24,29 +32,34 @@ def main() -> None:
     if not tuned:
         raise BadInput(missing(adapters / "*/step-*/run.json"))
     inputs: dict[str, str | Path] = {f"adapter {path.relative_to(adapters)}": path for path in tuned}
+    models = [Model(path, path.parent.name, path.name) for path in tuned]
     for path in tuned:
-        merged = run.series(path.parent.name) / path.name
-        inputs |= {f"merged {path.relative_to(adapters)}": merged} if (merged / "run.json").is_file() else {}
+        kept = sorted((path / "kept").glob("step-*"))
+        models += [Model(path, f"{path.parent.name}@{step_of(path.name)}", each.name) for each in kept]
+    for model in models:
+        merged = run.series(model.series) / model.step
+        inputs |= {f"merged {model.series}/{model.step}": merged} if (merged / "run.json").is_file() else {}
     scores = run.folder("collect")
     inputs |= {"scores": scores} if (scores / "run.json").is_file() else {}
     work = begin(command, folder, inputs, derived=True)
     if work is None:
         return
-    rows = compare([gather(path, run) for path in tuned], read_scores(scores) if "scores" in inputs else {})
+    rows = compare([gather(model, run) for model in models], read_scores(scores) if "scores" in inputs else {})
     write_json(folder / "comparison.json", {"rows": rows})
     write_text(folder / "comparison.txt", align(rows))
     work.finish(counts={"rows": len(rows)})
     print(f"{folder / 'comparison.txt'}: {len(rows)} tuned models")
 
 
-def gather(tuned: Path, run: Run) -> dict[str, Any]:
+def gather(model: Model, run: Run) -> dict[str, Any]:
     """What is known of one tuned model: its settings, and the facts of its tuning and merging."""
-    record, merged = read_json(tuned / "run.json"), run.series(tuned.parent.name) / tuned.name / "run.json"
-    facts = {name: record.get(name) for name in FACTS}
+    record, merged = read_json(model.tuning / "run.json"), run.series(model.series) / model.step / "run.json"
+    last = model.series == model.tuning.parent.name  # what is known at the end is not known of what was kept before
+    facts = {name: record.get(name) for name in FACTS} if last else {}
     if merged.is_file():
         told = read_json(merged)
         facts |= {name: told.get(name) for name in MERGED} | {"unchanged": told.get("unchanged", {}).get("all")}
-    return {"variant": tuned.parent.name, "step": step_of(tuned.name), "settings": record["settings"], "facts": facts}
+    return {"variant": model.series, "step": step_of(model.step), "settings": record["settings"], "facts": facts}
 
 
 def read_scores(folder: Path) -> dict[tuple[str, int], dict[str, float]]:

@@ -58,7 +58,7 @@ class Settings:
     precision: Literal["float32", "bfloat16"] = knob("float32", "of the frozen model and the computation")
     activation_checkpointing: bool = knob(False, "less memory, about a third slower", execution=True)
     seed: int = knob(42, "adapter weights, dropout and order of the pairs", low=0)
-    save_every: int = knob(500, "optimiser steps between resumable states", low=1, execution=True)
+    save_every: int = knob(100, "optimiser steps between resumable states", low=1, execution=True)
     log_every: int = knob(10, "optimiser steps between printed lines", low=1, execution=True)
 
 

@@ -80,7 +80,7 @@ class Progress(TrainerCallback):
         return held_out_loss(model, self.held_out, self.settings.micro_batch, args.process_index, args.world_size)
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        step, every = state.global_step, self.settings.validate_every
+        step, every, begun = state.global_step, self.settings.validate_every, time.perf_counter()
         last = step == self.rows.steps
         if self.held_out and (step % every == 0 or last):
             self.news["held_out_loss"] = self.measure(model, args)
@@ -90,6 +90,7 @@ class Progress(TrainerCallback):
             remove_folder(place)  # of a run that was interrupted after it; first, as it uses the same hidden name
             self.save(model, temporary_path(place))
             temporary_path(place).rename(place)
+        self.mark = self.mark[0] + time.perf_counter() - begun, self.mark[1]  # which is no time of training
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         told = state.log_history.pop()  # ours takes its place, and so is part of what is resumed from

@@ -70,7 +70,7 @@ class Settings:
     workers: int = knob(1, "processes that tokenise, once for all steps", low=1, execution=True)
     # what is kept and told
     keep: str = knob("last", "adapters to keep: last, epoch (one each), or one every so many optimiser steps")
-    save_every: int = knob(500, "optimiser steps between resumable states", low=1, execution=True)
+    save_every: int = knob(100, "optimiser steps between resumable states", low=1, execution=True)
     validate_every: int = knob(0, "optimiser steps between losses on held-out conversations; 0: never", execution=True)
     validation_conversations: int = knob(1_000, "most of them, spread over the file", low=1, execution=True)
     log_every: int = knob(10, "optimiser steps between printed lines", low=1, execution=True)
@@ -105,8 +105,17 @@ def bases(command: Command[Settings]) -> list[tuple[str, Checkpoint]]:
     chosen = choose(read_series(command.run.series(PRETRAINED)), s.steps, f"{where}.steps")
     found = [(s.variant, checkpoint) for checkpoint in chosen]
     for name, location in s.also_tune.items():
-        found.append((f"{s.variant}+{name}", Checkpoint(0, resolve_model(location), {"tokens": None})))
+        found.append((f"{s.variant}+{name}", Checkpoint(0, pinned(resolve_model(location)), {"tokens": None})))
     return found
+
+
+def pinned(location: str) -> str:
+    """A model of the Hub at the commit that it is at now, so that it is merged with the weights it was tuned on."""
+    if Path(location).is_dir():
+        return location
+    from snakmodel.hub import commit_of  # late: most runs have no such model
+
+    return f"{location.partition('@')[0]}@{commit_of(location)}"
 
 
 def tune(
@@ -192,11 +201,12 @@ def read_rows(
     counts = {"examples": len(examples), "dropped": dropped, "rows": len(rows.rows), "rows_left_out": rows.left_out}
     held_out = []
     if s.validate_every:
-        if not (data / "validation.parquet").is_file():
-            raise BadInput(
-                f"{data}/validation.parquet not found; set instructions.validation_share, or validate_every=0"
-            )
         answers, _ = read("validation.parquet", "answer", s.sequence_length)
+        if not len(answers):
+            raise BadInput(
+                f"{where}.validate_every {s.validate_every}, but {data}/validation.parquet holds no conversation to "
+                "measure; set instructions.validation_share, or validate_every=0"
+            )
         count = min(len(answers), s.validation_conversations)
         held_out = [[answers.get(number * len(answers) // count)] for number in range(count)]
     if RANK == 0:

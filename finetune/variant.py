@@ -85,9 +85,9 @@ def from_first_rank(value: Any) -> Any:
 
 
 def one_device() -> None:
-    """Hides all GPUs but one from a process that is alone: with several, the Trainer would multiply the batch."""
+    """Hides all GPUs but the first from a process that is alone: with several, the Trainer would multiply the batch."""
     if RANKS == 1:
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
 
 def device() -> Any:

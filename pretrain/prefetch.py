@@ -63,6 +63,8 @@ def needs_of(recipe: dict[str, Any]) -> list[Need]:
     for name, section in sections.items():
         if "init_from" in section:
             found.append(Need(f"{name}.init_from", "model", section["init_from"]))
+        for key, location in (section.get("also_tune") or {}).items():
+            found.append(Need(f"{name}.also_tune.{key}", "model", location))
         if section.get("backend") == "encoder" and "encoder" in section:
             found.append(Need(f"{name}.encoder", "model", section["encoder"]))
         for key, each in (section.get("sets") or {}).items():

@@ -88,6 +88,12 @@ def released(checkpoint: Checkpoint, run: Run, s: Settings) -> list[Path]:
                 f"{folder} was made of a model that is no longer step {checkpoint.step} of the series; "
                 f"run {stage_of(section).script} with --overwrite"
             )
+        told = read_json(folder / "run.json")
+        if section == "card" and (written_for := told["settings"]["repository"]) != s.repository:
+            raise BadInput(
+                f"{folder} tells users to load {written_for or 'a folder of this machine'}, not {s.repository}; "
+                f"run finetune/card.py with series={s.series} repository={s.repository}"
+            )
         folders.append(folder)
     return folders
 
@@ -102,25 +108,41 @@ def publish(chosen: list[Checkpoint], own: dict[int, Checkpoint], run: Run, s: S
     from snakmodel.hub import one_line, open_repository, push, read_published  # late: a dry run needs no network
 
     api = open_repository(s.repository, s.private)
+    series = read_json(run.series(s.series) / "series.json")
     with one_line(s.repository):
-        rows = {row["step"]: row for row in read_published(s.repository)}
+        name, there = read_published(s.repository)
+    if name not in (None, series["name"]):
+        raise BadInput(
+            f"{s.repository} holds the series {name!r}, and this is {series['name']!r}, whose steps would take "
+            "their place; give repository=ORG/ANOTHER"
+        )
+    rows = {row["step"]: row for row in there}
     for checkpoint in chosen:
         if checkpoint.step in own:
             revision = revision_of(s, checkpoint)
             files, hashes = files_of(checkpoint, run, s), hashes_of(checkpoint, run, s)
             sent = push(api, s.repository, step_name(checkpoint.step), files, hashes)
             print(f"{revision}: {f'{sent:,} bytes sent' if sent else 'is there'}", flush=True)
-            rows[checkpoint.step] = checkpoint.row | {"path": revision}
+            rows[checkpoint.step] = checkpoint.row | {"path": revision, "parent": parent_of(checkpoint, own, s)}
         elif not checkpoint.is_local:  # a parent on the Hub can be referred to from there, too
             rows[checkpoint.step] = checkpoint.row
     last = own[max(step for step in rows if step in own)]
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "series.json"
-        series = read_json(run.series(s.series) / "series.json")
         write_json(told, {**series, "steps": [rows[step] for step in sorted(rows)]})
         files = files_of(last, run, s) | {"series.json": told}
         sent = push(api, s.repository, "main", files, hashes_of(last, run, s))
     print(f"{s.repository}@main: step {last.step}, {f'{sent:,} bytes sent' if sent else 'is there'}", flush=True)
+
+
+def parent_of(checkpoint: Checkpoint, own: dict[int, Checkpoint], s: Settings) -> str | None:
+    """What a step continues, as the Hub knows it; None: it lies on this machine alone."""
+    parent = checkpoint.row.get("parent")
+    if parent is None or not Path(parent).is_dir():
+        return parent
+    here = {Path(other.location).resolve(): other for other in own.values()}
+    other = here.get(Path(parent).resolve())
+    return None if other is None else revision_of(s, other)
 
 
 def hashes_of(checkpoint: Checkpoint, run: Run, s: Settings) -> dict[str, str]:

@@ -51,7 +51,7 @@ python finetune/instructions.py --config "$RECIPE"
 bash runs/tune.sh "$RECIPE" auto
 
 # Preference tuning of the last of them, merged into a series of its own; not the paper's
-python finetune/preferences.py --config "$RECIPE"
+torchrun --nproc-per-node "${RANKS:-gpu}" finetune/preferences.py --config "$RECIPE"
 python finetune/merge.py --config "$RECIPE" merge.variant=all-r128-chat-dpo
 
 # Analysis of every step. Not there yet: leakage, forgetting.

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import httpx2
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, HfFileSystem, constants
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    HfFileSystem,
+    constants,
+    is_offline_mode,
+    snapshot_download,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -69,7 +77,7 @@ def read_steps(repository: str, whole: bool = True) -> list[dict[str, Any]]:
     """
     with one_line(repository):
         branches = {branch.name: branch.target_commit for branch in HfApi().list_repo_refs(repository).branches}
-        told = read_published(repository)
+        _, told = read_published(repository)
     rows = {row["step"]: row for row in told}
     for name, commit in branches.items():
         if match := STEP.fullmatch(name):
@@ -83,18 +91,31 @@ def read_steps(repository: str, whole: bool = True) -> list[dict[str, Any]]:
     return [rows[step] for step in sorted(rows)]
 
 
-def read_published(repository: str) -> list[dict[str, Any]]:
-    """The rows of the series.json on `main`; none where there is none."""
+def read_published(repository: str) -> tuple[str | None, list[dict[str, Any]]]:
+    """Name and rows of the series.json on `main`; None and none where there is none."""
     try:
-        rows = json.loads(HfFileSystem(skip_instance_cache=True).read_bytes(f"{repository}@main/series.json"))["steps"]
+        series = json.loads(HfFileSystem(skip_instance_cache=True).read_bytes(f"{repository}@main/series.json"))
+        name, rows = series["name"], series["steps"]
         ours = all(row["step"] >= 0 and ON_HUB.fullmatch(row["path"]) for row in rows)
     except FileNotFoundError:
-        return []
+        return None, []
     except (ValueError, KeyError, TypeError):
         ours = False
     if not ours:
         raise BadInput(f"{repository} on the Hub: its series.json is none of ours")
-    return list(rows)
+    return name, list(rows)
+
+
+def commit_of(location: str) -> str:
+    """The commit that ORG/NAME or ORG/NAME@REVISION is at: by the Hub, or by the cache where it is not to be asked."""
+    name, _, revision = location.partition("@")
+    with one_line(location):
+        if is_offline_mode():
+            copy = snapshot_download(
+                name, revision=revision or None, local_files_only=True, allow_patterns=["config.json"]
+            )
+            return Path(copy).name
+        return str(HfApi().model_info(name, revision=revision or None).sha)
 
 
 def refusal(id: str, error: Exception, kind: str = "model") -> str | None:

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from snakmodel.config import BadInput
+from snakmodel.prompts import conversation_ids, prompt_ids
 
 Question = tuple[str, list[str]]  # prompt, options
 Scored = tuple[list[int], int]  # token ids, and the index (>= 1) of the first whose log-probability counts
@@ -26,12 +27,18 @@ def option_log_likelihoods(
 
     Prompt and option are tokenised as one text, as a reader meets them; a token may then straddle the border. The
     options begin after the longest prefix that all of them share with BOS + prompt: the same place for every option,
-    so that a straddling token counts for none of them or for all, and their sums can be compared.
-    batch_tokens: most tokens in a batch, padding included.
+    so that a straddling token counts for none of them or for all, and their sums can be compared. Where the tokenizer
+    carries a chat template (snakmodel/prompts.py), the prompt is a user's turn in it, and the option an answer, which
+    ends. batch_tokens: most tokens in a batch, padding included.
     """
     sequences: list[Scored] = []
     for prompt, options in questions:
-        alone, *answered = encode(tokenizer, [prompt, *(prompt + option for option in options)])
+        if tokenizer.chat_template:
+            asked = [{"role": "user", "content": prompt.strip()}]
+            answers = [[*asked, {"role": "assistant", "content": option.strip()}] for option in options]
+            alone, answered = prompt_ids(tokenizer, asked), [conversation_ids(tokenizer, each) for each in answers]
+        else:
+            alone, *answered = encode(tokenizer, [prompt, *(prompt + option for option in options)])
         first = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(alone, *answered, strict=False)))
         sequences += [(ids, first) for ids in answered]
     sums = iter(sum_log_probabilities(model, sequences, batch_tokens))

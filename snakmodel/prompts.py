@@ -44,6 +44,11 @@ def prompt_ids(tokenizer: Any, turns: Turns) -> list[int]:
     return tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False, add_generation_prompt=True)
 
 
+def conversation_ids(tokenizer: Any, turns: Turns) -> list[int]:
+    """Token ids of a conversation, its answers and their ends included."""
+    return tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False)
+
+
 def training_ids(tokenizer: Any, turns: Turns) -> tuple[list[int], list[int]]:
     """Token ids of a whole conversation, and their labels: its answers, each with its end of text; IGNORED elsewhere.
 
@@ -53,11 +58,14 @@ def training_ids(tokenizer: Any, turns: Turns) -> tuple[list[int], list[int]]:
     whole: list[int] = []
     labels: list[int] = []
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    if any(token in turn["content"] for turn in turns for token in special):
+        raise NotLearnable("spells out special tokens")  # "<s>" is also how a web page strikes words out
     for number, turn in enumerate(turns):
         if turn["role"] != "assistant":
             continue
         before = prompt_ids(tokenizer, turns[:number])
-        after = tokenizer.apply_chat_template(turns[: number + 1], tokenize=True, return_dict=False)
+        after = conversation_ids(tokenizer, turns[: number + 1])
         if before[: len(whole)] != whole or after[: len(before)] != before:
             raise NotLearnable("an answer changes the tokens before it")
         asked, answered = before[len(whole) :], after[len(before) :]
@@ -67,8 +75,10 @@ def training_ids(tokenizer: Any, turns: Turns) -> tuple[list[int], list[int]]:
         text = answered[
             : end - 1
         ]  # without its end, which is also the beginning where a tokenizer has one token for both
+        if bos is not None and not whole and asked[0] != bos:
+            raise BadInput(f"the format does not begin with {tokenizer.bos_token}, which opens every text")
         if bos in asked[1:] + text + answered[end:] or eos in text:
-            raise NotLearnable("spells out special tokens")  # "<s>" is also how a web page strikes words out
+            raise NotLearnable("has a beginning or an end of text within")
         whole, labels = after, labels + [IGNORED] * len(asked) + answered[:end] + [IGNORED] * (len(answered) - end)
     if not whole:
         raise NotLearnable("has no answer")

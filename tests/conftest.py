@@ -18,6 +18,14 @@ from xdist.scheduler import LoadScopeScheduling
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = str(ROOT / "tests/small.yaml")  # what recipes of small runs extend
 WORDS = 96  # vocabulary of the small tokenizer
+LLAMA_TOKENS = 400  # of that of Llama-2's kind, and what it is trained on:
+SENTENCES = (
+    "Byen ligger ved fjorden, og broen går over åen.",
+    "Rødgrød med fløde er sødt, sagde hun og lo.",
+    "I 1995 købte de et hus på øen for 120 kroner.",
+    "Æblerne på træet er grønne, men pærerne er gule.",
+    "Hvor bor du, og hvad hedder din søster?",
+)
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", DS_ACCELERATOR="cpu", OMP_NUM_THREADS="1")
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # for runs/tiny.sh
 
@@ -110,6 +118,19 @@ def tokenizer(tmp_path_factory):
     loaded = AutoTokenizer.from_pretrained(folder)
     set_format(loaded, "chat")
     return loaded
+
+
+@pytest.fixture(scope="session")
+def llama_tokenizer(tmp_path_factory):
+    """A tokenizer of Llama-2's kind, trained on a few sentences."""
+    from transformers import AutoTokenizer
+
+    from pretrain.corpus.train_tokenizer import convert_model, train_model
+
+    folder = tmp_path_factory.mktemp("llama")
+    train_model(folder / "tokenizer.model", iter(SENTENCES * 3), LLAMA_TOKENS)
+    convert_model(folder)
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def small_model(seed, **changes):

@@ -93,6 +93,38 @@ def test_a_model_that_was_tuned_from_somebody_elses_says_so_and_claims_no_pre_tr
     assert "Pre-training: not by this run." in text and "Not recorded: the corpus" in text
 
 
+def test_a_model_tuned_on_preferences_tells_their_counts_and_what_they_did(tiny_run):
+    run_main(card, tiny_run, "series=all-r8-chat-polite", "steps=last")
+    text = (tiny_run.parent / "run/cards/all-r8-chat-polite/step-00016/README.md").read_text()
+    record = read_json(tiny_run.parent / "run/instruct/adapters/all-r8-chat-polite/step-00016/run.json")
+    held_out = record["held_out"]
+    assert "### Instructions" in text and "### Preference pairs" in text and "Preference pairs: not measured." in text
+    assert f"Of {held_out['pairs']:,} held-out pairs" in text and "refuse" not in text
+    assert f"rewarded more in {100 * held_out['reward_accuracy']:.1f} %" in text
+
+
+def test_a_run_that_has_moved_has_the_same_card_and_one_whose_tuning_is_gone_has_none(tiny_run, tmp_path):
+    words = copy_run(tiny_run, tmp_path, *PARTS)
+    before = {
+        path: (tiny_run.parent / "run" / path).rename(tmp_path / f"aside-{number}")
+        for number, path in enumerate(("models", "instruct"))
+    }
+    try:
+        run_main(card, words[1], *words[2:], "steps=last")
+    finally:
+        for path, aside in before.items():
+            aside.rename(tiny_run.parent / "run" / path)
+    moved, here = (
+        f.joinpath(f"run/cards/{SERIES}/step-00016/README.md").read_text() for f in (tmp_path, tiny_run.parent)
+    )
+    places = str(tmp_path / "run"), str(tiny_run.parent / "run")
+    assert moved.replace(*places) == here
+    tuning = tmp_path / f"run/instruct/adapters/{SERIES}/step-00016/run.json"
+    write_json(tuning, read_json(tuning) | {"examples": 0})
+    with pytest.raises(BadInput, match="is not there any more, or has changed: the card cannot say"):
+        run_main(card, words[1], *words[2:], "steps=last")
+
+
 def test_a_card_is_written_again_once_there_are_other_scores_and_forms_of_another_model_are_left_out(
     tiny_run, tmp_path
 ):

@@ -2,22 +2,24 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from math import cos, pi
 
 import pyarrow as pa
 import pytest
 import torch
 from conftest import ROOT, SMALL, WORDS, copy_run, kill_when, run_main, save_step, small_model
 from conftest import write_recipe as write
+from peft.tuners.tuners_utils import BaseTuner
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from finetune import merge, train
+from finetune.variant import one_device
 from snakmodel.config import BadInput
 from snakmodel.documents import DocumentWriter
-from snakmodel.prompts import prompt_ids, set_format, training_ids
+from snakmodel.prompts import prompt_ids
 from snakmodel.records import file_hash, only_one, read_json, read_jsonl
 from snakmodel.series import read_series, write_series
 
@@ -26,12 +28,13 @@ ADAPTER = f"{VARIANT}/step-00004/adapter_model.safetensors"
 EPOCHS = 6
 
 
-def write_conversations(folder, count, held_out):
-    """The instructions' folder of a run: questions w10, w11, ..., whose answer is always w9."""
+def write_conversations(folder, count, held_out, longest=1):
+    """The instructions' folder of a run: questions w10, w11, ..., whose answer is w9, once or several times."""
     for file, begin, end in (("train", 0, count), ("validation", count, count + held_out)):
         with DocumentWriter(folder / f"{file}.parquet", {"turns": pa.string()}) as out:
             for number in range(begin, end):
-                pair = ("user", f"w{10 + number % 80} w{10 + number % 7}"), ("assistant", "w9")
+                answer = " ".join(["w9"] * (1 + number % longest))
+                pair = ("user", f"w{10 + number % 80} w{10 + number % 7}"), ("assistant", answer)
                 turns = json.dumps([{"role": role, "content": text} for role, text in pair])
                 out.write({"text": "", "source": "made", "id": f"made:{number}", "turns": turns})
     (folder / "run.json").write_text("{}")
@@ -132,6 +135,7 @@ def test_two_ranks_learn_what_one_learns(tuned, tmp_path):
         "epochs=2",
     ]
     words += ["micro_batch=2", "global_batch=12"]
+    write_conversations(tmp_path / "run/instruct/data", 62, 8, longest=9)  # so that ranks have unlike numbers of tokens
     run_main(train, *words, "variant=of-1")
     # as torchrun starts them; it would itself take as long as they do
     meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20_000 + os.getpid() % 20_000)}
@@ -164,89 +168,6 @@ def test_models_beside_the_series_are_tuned_and_merged_too_each_process_its_shar
     run_main(merge, *words)
     (other,) = read_series(tmp_path / "run/instruct/v+chat")
     assert other.row["parent"] == str(tmp_path / "other") and other.row["tokens"] is None
-
-
-@pytest.mark.parametrize(
-    "made",
-    [
-        {"tie_word_embeddings": True},
-        {"vocab_size": WORDS + 8},  # a vocabulary that was lengthened, with rows that no token has yet
-    ],
-)
-def test_tied_and_lengthened_embeddings_are_tuned_and_merged(tokenizer, tmp_path, made):
-    base = small_model(3, **made)
-    recipe = make_run(tmp_path, tokenizer, {0: base}, epochs=EPOCHS, packing="isolated")
-    run_main(train, recipe)
-    run_main(merge, recipe)
-    location = tmp_path / "run/instruct/all-r4-chat/step-00000"
-    merged = AutoModelForCausalLM.from_pretrained(location)
-    assert torch.equal(merged.model.embed_tokens.weight, base.model.embed_tokens.weight)
-    assert not torch.equal(merged.lm_head.weight, base.lm_head.weight) and says(location) == 9
-    assert merged.config.vocab_size == base.config.vocab_size and not merged.config.tie_word_embeddings
-
-
-def test_in_bfloat16_adapters_stay_float32_and_other_ways_of_training_learn_too(tokenizer, tmp_path):
-    recipe = make_run(
-        tmp_path, tokenizer, {0: small_model(3)}, packing="plain", loss_on="all", epochs=EPOCHS, keep="10"
-    )
-    options = [
-        "precision=bfloat16",
-        "activation_checkpointing=true",
-        "schedule=cosine",
-        "warmup_steps=4",
-        "log_every=1",
-    ]
-    run_main(train, recipe, *options)
-    run_main(merge, recipe, "dtype=bfloat16", "kept_of=0")
-    folder = tmp_path / VARIANT / "step-00000"
-    assert read_json(folder / "run.json")["examples"] == 62  # conversations, not pieces of the stream
-    adapter = load_file(folder / "adapter_model.safetensors")
-    assert {tensor.dtype for tensor in adapter.values()} == {torch.float32}
-    rows = read_jsonl(folder / "log.jsonl")
-    steps = len(rows)
-    rates = [0.01 * min(n / 4, (1 + cos(pi * (n - 4) / (steps - 4))) / 2) for n in range(steps)]
-    assert [row["learning_rate"] for row in rows] == pytest.approx(rates) and rows[-1]["loss"] < rows[0]["loss"]
-    kept = read_series(tmp_path / "run/instruct/all-r4-chat@0")
-    assert [c.step for c in kept] == [0, *range(10, steps, 10), steps]
-    merged = read_json(tmp_path / "run/instruct/all-r4-chat/step-00000/run.json")
-    assert 0 < merged["unchanged"]["all"] < 1 and merged["tensors"]["lm_head.weight"]["dtype"] == "BF16"
-
-
-def test_all_weights_can_be_tuned_and_become_a_series_too(tokenizer, tmp_path):
-    recipe = make_run(tmp_path, tokenizer, {0: small_model(3)}, method="full", epochs=EPOCHS, variant="full")
-    run_main(train, recipe)
-    assert "a whole model, whose logits differ" in run_main(merge, recipe, "variant=full", "dtype=bfloat16")
-    (step,) = read_series(tmp_path / "run/instruct/full")
-    assert step.location == str(tmp_path / "run/instruct/full/step-00000") and says(step.location) == 9
-    record = read_json(tmp_path / "run/instruct/full/step-00000/run.json")
-    assert record["tensors"]["lm_head.weight"]["dtype"] == "BF16" and 0 < record["unchanged"]["all"] < 1
-
-
-def test_the_loss_and_gradient_of_a_step_are_those_of_single_conversations(tokenizer, tmp_path):
-    """Through the script, as it trains: all weights, packed, one step, the answers different."""
-    recipe = make_run(tmp_path, tokenizer, {0: small_model(3)}, method="full", packing="isolated", epochs=1)
-    contents = [(f"w{20 + n} w7", f"w{40 + n}" + " w8" * (n % 5)) for n in range(12)]
-    with DocumentWriter(tmp_path / "run/instruct/data/train.parquet", {"turns": pa.string()}) as out:
-        for number, pair in enumerate(contents):
-            turns = json.dumps([{"role": r, "content": t} for r, t in zip(("user", "assistant"), pair, strict=True)])
-            out.write({"text": "", "source": "made", "id": f"made:{number}", "turns": turns})
-    said = run_main(
-        train, recipe, "variant=one", "log_every=1", "global_batch=8", "micro_batch=4", "sequence_length=32"
-    )
-    assert ", 1 steps" in said and "1.00 examples a row" not in said
-    set_format(tokenizer := AutoTokenizer.from_pretrained(tokenizer.name_or_path), "chat")
-    model, losses = small_model(3), []
-    for question, answer in contents:
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        ids, labels = training_ids(tokenizer, turns)
-        log_p_TV = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
-        losses += [-log_p_TV[place - 1, label] for place, label in enumerate(labels) if label != -100]
-    loss = sum(losses) / len(losses)
-    loss.backward()
-    norm = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
-    (row,) = read_jsonl(tmp_path / "run/instruct/adapters/one/step-00000/log.jsonl")
-    assert row["loss"] == pytest.approx(loss.item(), rel=1e-5) and row["learnt_tokens"] == len(losses)
-    assert row["grad_norm"] == pytest.approx(norm.item(), rel=1e-5)
 
 
 def test_two_processes_do_not_tune_the_same_step_at_once(tuned):
@@ -285,6 +206,55 @@ def test_a_mistake_is_one_line_with_both_values_and_the_cure(tuned, words, messa
         pytest.skip("there is a CUDA device")
     with pytest.raises(BadInput, match=message.replace("...", r"\.\.\.")):
         run_main(train, tuned, *words)
+
+
+def merges_nothing(adapter, merge):
+    return adapter.unload()
+
+
+def merges_twice_as_much(adapter, merge):
+    base, merged = small_model(4).state_dict(), merge(adapter)
+    for name, weight in merged.named_parameters():
+        weight.data += weight.data - base[name]
+    return merged
+
+
+def swaps_two_layers(adapter, merge):
+    merged = merge(adapter)
+    first, second = (layer.mlp.up_proj.weight for layer in merged.model.layers)
+    first.data, second.data = second.data, first.data
+    return merged
+
+
+@pytest.mark.parametrize(
+    "fault, matrix", [(merges_nothing, ".*"), (merges_twice_as_much, ".*"), (swaps_two_layers, ".*up_proj")]
+)
+def test_a_merge_that_goes_wrong_is_refused_by_the_script_and_nothing_is_written(
+    tuned, tmp_path, monkeypatch, fault, matrix
+):
+    words = copy_run(tuned, tmp_path, "models", "instruct/data", "instruct/adapters")
+    shutil.rmtree(tmp_path / VARIANT / "step-00000")
+    right = BaseTuner.merge_and_unload
+    monkeypatch.setattr(BaseTuner, "merge_and_unload", lambda adapter, *_, **__: fault(adapter, right))
+    with pytest.raises(BadInput, match=rf"step-00004: {matrix}.weight is not the base's plus alpha/rank B A: off by"):
+        run_main(merge, *words[1:])
+    assert not list((tmp_path / "run/instruct/all-r4-chat").glob("**/*.safetensors"))
+
+
+def test_held_out_losses_are_not_promised_where_nothing_is_held_out(tokenizer, tmp_path):
+    recipe = make_run(tmp_path, tokenizer, {0: small_model(3)}, validate_every=4)
+    write_conversations(tmp_path / "run/instruct/data", 62, 0)
+    with pytest.raises(BadInput, match="validate_every 4, but .* holds no conversation .* set instructions.validation"):
+        run_main(train, recipe)
+
+
+def test_a_process_by_itself_takes_the_first_of_the_gpus_that_it_was_given(monkeypatch):
+    for given, taken in (("2,3", "2"), ("", ""), (None, "0")):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if given is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+        one_device()
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == taken
 
 
 def test_an_adapter_whose_base_has_changed_is_not_merged(tuned, tmp_path):

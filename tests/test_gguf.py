@@ -1,26 +1,19 @@
-"""GGUF files against readers that share no code with their writer: pytest tests/test_gguf.py"""
+"""GGUF files, read by the format's own library (test_release.py: by transformers): pytest tests/test_gguf.py"""
 
 import gguf
 import numpy as np
 import pytest
-from conftest import small_model
+from conftest import LLAMA_TOKENS as VOCABULARY
+from conftest import SENTENCES, small_model
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, LlamaConfig, MistralConfig
 
 from finetune.gguf_check import as_sentencepiece
 from finetune.gguf_file import add_architecture, write_gguf
-from pretrain.corpus.train_tokenizer import convert_model, train_model
 from snakmodel.config import BadInput
 from snakmodel.prompts import prompt_ids, set_format
 
-VOCABULARY, HEADS, KEY_HEADS, HIDDEN = 400, 4, 2, 64
-SENTENCES = (
-    "Byen ligger ved fjorden, og broen går over åen.",
-    "Rødgrød med fløde er sødt, sagde hun og lo.",
-    "I 1995 købte de et hus på øen for 120 kroner.",
-    "Æblerne på træet er grønne, men pærerne er gule.",
-    "Hvor bor du, og hvad hedder din søster?",
-)
+HEADS, KEY_HEADS, HIDDEN = 4, 2, 64
 TEXTS = (
     "Rødgrød på Ærø",
     "to  mellemrum   og tre",
@@ -29,15 +22,6 @@ TEXTS = (
     "12 345 kroner",
 )
 SPACE_FIRST = " begynder med et mellemrum"  # llama.cpp, as SentencePiece, puts another one before it; transformers not
-
-
-@pytest.fixture(scope="module")
-def llama_tokenizer(tmp_path_factory):
-    """A tokenizer of Llama-2's kind, trained on a few sentences."""
-    folder = tmp_path_factory.mktemp("llama")
-    train_model(folder / "tokenizer.model", iter(SENTENCES * 3), VOCABULARY)
-    convert_model(folder)
-    return AutoTokenizer.from_pretrained(folder)
 
 
 def save_model(folder, tokenizer, **changes):

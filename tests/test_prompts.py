@@ -1,6 +1,9 @@
 """The contract of training and prompting, format by format: pytest tests/test_prompts.py"""
 
+import copy
+
 import pytest
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from snakmodel.config import BadInput
@@ -35,8 +38,6 @@ def letters():
 
 
 def letters_tokenizer(bos, eos):
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
     specials = list(dict.fromkeys([bos, eos]))
     words = [*specials, *sorted(pre_tokenizers.ByteLevel.alphabet()), "ab"]
     tokenizer = Tokenizer(models.BPE({word: number for number, word in enumerate(words)}, [("a", "b")]))
@@ -78,13 +79,29 @@ def test_concatenated_is_question_and_answer_and_nothing_else(letters):
     assert render(letters, [SYSTEM, *ONE]) == "<s>Du er Snakmodel. Hvor ligger Ærø? I Østersøen.</s>"
 
 
+@pytest.fixture
+def llama3():
+    """A tokenizer of bytes that cuts texts as Llama 3's does and takes whole words before it merges."""
+    tokenizer = letters_tokenizer("<s>", "</s>")
+    pattern = Regex(
+        r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(pattern, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.backend_tokenizer.model.ignore_merges = True
+    return tokenizer
+
+
+@pytest.mark.parametrize("kind", ["letters", "llama_tokenizer", "llama3"])
 @pytest.mark.parametrize("turns", [ONE, TWO, [SYSTEM, *ONE], [SYSTEM, *TWO], WITH_INPUT])
 @pytest.mark.parametrize("format", ["chat", "alpaca", "concatenated", "own"])
-def test_what_is_trained_on_is_what_the_exported_tokenizer_says(letters, tmp_path, format, turns):
-    letters.chat_template = CHATML
-    set_format(letters, format)
-    ids, labels = training_ids(letters, turns)
-    letters.save_pretrained(tmp_path)
+def test_what_is_trained_on_is_what_the_exported_tokenizer_says(request, tmp_path, kind, format, turns):
+    tokenizer = copy.deepcopy(request.getfixturevalue(kind))
+    tokenizer.chat_template = CHATML
+    set_format(tokenizer, format)
+    ids, labels = training_ids(tokenizer, turns)
+    tokenizer.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"dtype": "float32"}')
     add_older_keys(tmp_path)  # as every export is written
     exported = AutoTokenizer.from_pretrained(tmp_path)
@@ -106,7 +123,8 @@ def test_what_is_trained_on_is_what_the_exported_tokenizer_says(letters, tmp_pat
 @pytest.mark.parametrize(
     "template, message",
     [
-        (CHATML.replace("bos_token }}", "bos_token + bos_token }}"), "spells out special tokens"),
+        (CHATML.replace("bos_token }}", "bos_token + bos_token }}"), "has a beginning or an end of text within"),
+        (CHATML.replace("{{ bos_token }}", ""), "does not begin with <s>, which opens every text"),
         (CHATML.replace("eos_token", "'<|end|>'"), "it would never stop"),
         (CHATML.replace("turn['content'] }}", "turn['content'] + (messages|length)|string }}"), "tokens before it"),
         ("{{ raise_exception('no questions') }}", "no questions"),
@@ -122,9 +140,10 @@ def test_a_template_that_breaks_the_contract_is_refused_before_any_training(lett
 
 def test_a_conversation_that_cannot_be_learnt_says_why(letters):
     set_format(letters, "chat")
-    for answer in ("slut</s> og videre", "<s>forfra"):
-        with pytest.raises(NotLearnable, match="spells out special tokens"):
-            training_ids(letters, [ONE[0], turn("assistant", answer)])
+    for text in ("slut</s> og videre", "<s>forfra"):
+        for turns in ([ONE[0], turn("assistant", text)], [turn("user", text), ONE[1]]):
+            with pytest.raises(NotLearnable, match="spells out special tokens"):
+                training_ids(letters, turns)
     with pytest.raises(NotLearnable, match="has no answer"):
         training_ids(letters, ONE[:1])
     letters.chat_template = GLUED

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 
 import pytest
 from conftest import kill_when, run_main, save_step, script, small_model, succeed, write_recipe
@@ -154,7 +155,8 @@ def release(recipe, step, section, files):
         (folder / name).write_bytes(data)
     told = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     model = identity(recipe.parent / f"run/models/step-000{step}")
-    write_json(folder / "run.json", {"files": told, "inputs": {"model": {"hash": model}}})
+    settings = {"repository": "we/made"}
+    write_json(folder / "run.json", {"files": told, "settings": settings, "inputs": {"model": {"hash": model}}})
 
 
 def test_quantised_forms_and_the_card_go_with_their_step_and_those_of_another_model_do_not(recipe, hub):
@@ -245,3 +247,35 @@ def test_a_series_on_the_hub_that_is_not_whole_or_not_there_is_one_line(recipe, 
     assert done.stderr == "error: we/made on the Hub: its series.json is none of ours\n"
     done = script(READ, "--config", recipe, "series=hub:we/nothing")
     assert re.fullmatch("error: we/nothing is not there, or private: .*\n", done.stderr)
+
+
+def test_one_repository_holds_one_series(recipe, hub):
+    """A tuned series has steps of the same names: it would take the place of the pre-trained one."""
+    assert push(recipe, "dry_run=false")[0] == 0
+    tuned, base = recipe.parent / "run/instruct/chat", recipe.parent / "run/models/step-00020"
+    shutil.copytree(base, tuned / "step-00020")
+    write_series(
+        tuned, "run chat", [{"step": 20, "location": tuned / "step-00020", "tokens": 640, "parent": str(base)}]
+    )
+    before = len(hub.requests)
+    status, said = push(recipe, "dry_run=false", "series=chat")
+    assert status == 2 and "we/made holds the series 'made', and this is 'run chat'" in said
+    assert not any(request.startswith("POST") and "commit" in request for request in map(str, hub.requests[before:]))
+    assert push(recipe, "dry_run=false", "series=chat", "repository=we/chat")[0] == 0
+    published = json.loads(hub.repositories["we/chat"]["main"][-1]["series.json"])
+    assert published["steps"][0]["parent"] is None  # no path of this machine
+    code = "from snakmodel.hub import commit_of; print(commit_of('we/chat@step-00020'), commit_of('we/chat'))"
+    assert re.fullmatch("[0-9a-f]{40} [0-9a-f]{40}\n", succeed("-c", code))
+
+
+def test_a_card_that_names_another_place_is_not_published(recipe, hub):
+    folder = recipe.parent / "run/cards/pretrained/step-00060"
+    folder.mkdir(parents=True)
+    model = {"path": str(recipe.parent / "run/models/step-00060")}
+    inputs = {"model": model | {"hash": identity(model["path"])}}
+    for repository, status in ((None, 2), ("we/others", 2), ("we/made", 0)):
+        write_json(folder / "run.json", {"inputs": inputs, "settings": {"repository": repository}, "files": {}})
+        done, said = push(recipe, "steps=60")
+        assert done == status and ("run finetune/card.py with series=pretrained repository=we/made" in said) == (
+            done == 2
+        )

@@ -1,5 +1,6 @@
 """The built-in scorer against a naive loop, hand-computed values and planted models: pytest tests/test_scorer.py"""
 
+import copy
 import math
 import re
 
@@ -16,6 +17,7 @@ from snakmodel.config import BadInput
 from snakmodel.documents import DocumentWriter
 from snakmodel.likelihood import document_bits, encode, option_log_likelihoods, windows
 from snakmodel.multiple_choice import read_items
+from snakmodel.prompts import set_format
 from snakmodel.records import read_json, read_jsonl, write_jsonl
 from snakmodel.series import write_series
 
@@ -23,6 +25,14 @@ QUESTIONS = [("", ["w3 w4 w5", "w4 w3 w5"]), ("w8 w9 w7 w8", [" w3", " w4 w5 w6"
 ROW = {"id": "a", "prompt": "w3", "options": [" w7", " w4"], "answer": 0, "split": "test"}
 TURNED = ROW | {"options": [" w4", " w7"], "answer": 1}
 MODEL = small_model(8446, initializer_range=0.3)  # its predictions depend on all that came before
+
+
+@pytest.fixture
+def tokenizer(tokenizer):
+    """That of all tests, without its chat template: of a model that was not tuned."""
+    plain = copy.deepcopy(tokenizer)
+    plain.chat_template = None
+    return plain
 
 
 @torch.no_grad()
@@ -48,6 +58,13 @@ def test_option_sums_equal_a_loop_over_single_tokens_whatever_the_batches(tokeni
 def test_a_token_across_the_border_counts_for_every_option(tokenizer):
     (sums,) = option_log_likelihoods(MODEL, tokenizer, [("w3 w4", ["1", " w5"])], 64)  # w3 w41, or w3 w4 w5
     assert sums == pytest.approx([naive_sum([1, 3, 41], 2), naive_sum([1, 3, 4, 5], 2)], abs=1e-5)
+
+
+def test_a_tuned_model_is_asked_in_the_format_that_its_tokenizer_carries(tokenizer):
+    set_format(tokenizer, "chat")
+    (sums,) = option_log_likelihoods(MODEL, tokenizer, [("w8 w9", [" w5", "w3 w4"])], 64)
+    asked = [1, 0, 8, 9, 0]  # <s> [INST] w8 w9 [/INST], whose marks are unknown words to this tokenizer
+    assert sums == pytest.approx([naive_sum([*asked, 5, 2], 5), naive_sum([*asked, 3, 4, 2], 5)], abs=1e-4)
 
 
 def test_every_text_opens_with_exactly_one_bos(tokenizer):
