@@ -3,7 +3,8 @@
 python benchmarks/killed_tuning.py [RUNS]
 
 Each run tunes two steps of a series (dropout, isolated packing, three epochs, an adapter kept of each) and is killed
-once or more. Compared with the run that nobody killed: the bytes of every adapter, and the losses.
+once or more: half of the times at a random moment, half of the times while an adapter is being kept, or just after it,
+when the newest state is older than the adapter. Compared with the run that nobody killed: the bytes of every adapter, and the losses.
 """
 
 import random
@@ -43,7 +44,7 @@ def main() -> None:
             found = result(home / f"killed-{number}")
             assert found == expected, f"run {number}: {[key for key in expected if found.get(key) != expected[key]]}"
             kills += len(moments)
-            print(f"run {number}: killed after {', '.join(f'{moment:.2f} s' for moment in moments)}", flush=True)
+            print(f"run {number}: killed {', '.join(moments)}", flush=True)
     seconds = time.monotonic() - clock
     print(
         f"{runs} runs killed {kills} times: all {len(expected)} hashes of adapters and lists of losses are those of "
@@ -62,19 +63,34 @@ def start(home: Path, run: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
-def tune_killed(home: Path, run: Path, rng: random.Random, span: tuple[float, float]) -> list[float]:
-    """Tunes a run that is killed at least once, unless it is quicker; the moments, seconds after each start."""
-    moments: list[float] = []
+def tune_killed(home: Path, run: Path, rng: random.Random, span: tuple[float, float]) -> list[str]:
+    """Tunes a run that is killed at least once, unless it is quicker; the moments, after each start."""
+    moments: list[str] = []
     while not (run / "instruct/adapters/v/step-00100/run.json").exists():
-        process, moment = start(home, run), rng.uniform(*span)
+        process = start(home, run)
         if not moments or rng.random() < AGAIN:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(moment)
+            if rng.random() < 0.5:
+                moment = rng.uniform(*span)
+                told = f"after {moment:.2f} s"
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(moment)
+            else:
+                moment = rng.uniform(0, 0.1)
+                told = f"{moment:.2f} s after an adapter was begun"
+                there = count_kept(run)
+                while process.poll() is None and count_kept(run) <= there:
+                    time.sleep(0.001)
+                time.sleep(moment)
             if process.poll() is None:
                 process.kill()
-                moments.append(moment)
+                moments.append(told)
         assert process.wait() in (0, -signal.SIGKILL)
     return moments
+
+
+def count_kept(run: Path) -> int:
+    """The adapters that a run has kept, or has begun to write."""
+    return len(list(run.glob("instruct/adapters/v/*/kept/*")) + list(run.glob("instruct/adapters/v/*/kept/.*")))
 
 
 def result(run: Path) -> dict[str, str]:
