@@ -4,7 +4,8 @@ python benchmarks/killed_tuning.py [RUNS]
 
 Each run tunes two steps of a series (dropout, isolated packing, three epochs, an adapter kept of each) and is killed
 once or more: half of the times at a random moment, half of the times while an adapter is being kept, or just after it,
-when the newest state is older than the adapter. Compared with the run that nobody killed: the bytes of every adapter, and the losses.
+when the newest state is older than the adapter. Compared with the run that nobody killed: the bytes of every adapter,
+and the losses.
 """
 
 import random
