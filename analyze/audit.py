@@ -10,18 +10,16 @@ are not finite, files that are not what their manifest says. Weights are read on
 import hashlib
 import json
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from analyze.series_checks import CHECKS, check_series
-from analyze.tensors import local_folder
+from analyze.tensors import Files, files_of
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.records import begin, read_json, write_json
-from snakmodel.series import Checkpoint, is_own, read_series, split_revision
+from snakmodel.series import is_own, read_series
 
 SMALL_FILES = ("*.json", "*.model", "*.jinja", "*.txt")  # config and tokenizer; hashed whole
 NO_PART = ("run.json", "started.json", "series.json")
@@ -41,16 +39,6 @@ class Settings:
         "tensors that need not move, by name, besides those that the training settings call frozen",
         execution=True,
     )
-
-
-@dataclass(frozen=True)
-class Files:
-    """The files of a step: here, or on the Hub."""
-
-    sizes: dict[str, int]
-    open: Callable[[str], AbstractContextManager[BinaryIO]]
-    stated: dict[str, str]  # SHA-256, as the Hub knows large files
-    state: str  # changes when they do
 
 
 def main() -> None:
@@ -85,37 +73,6 @@ def main() -> None:
         print("\n".join(f"{row['series']} step {row['step']}: {row['check']}: {row['detail']}" for row in faults))
         print("a step of yours is made again by its stage (pretrain/export.py) once its folder is deleted")
         raise SystemExit(1)
-
-
-def files_of(checkpoint: Checkpoint, own: bool) -> Files | None:
-    """The files of a step: here, or on the Hub. Of a parent on the Hub only what its cache has; None: nothing."""
-    if checkpoint.is_local or checkpoint.row["path"].startswith("."):
-        return local_files(Path(checkpoint.location))
-    if not own:
-        try:
-            return local_files(local_folder(checkpoint))
-        except BadInput:
-            return None
-    from snakmodel.hub import HfFileSystem, list_files, open_file  # late: most series are here
-
-    repository, revision = split_revision(checkpoint.location)
-    revision = checkpoint.row.get("commit") or revision or "main"
-    listed, hub, pinned = list_files(repository, revision), HfFileSystem(), f"{repository}@{revision}"
-    return Files(
-        {name: size for name, (size, _) in listed.items()},
-        lambda name: open_file(hub, pinned, name),
-        {name: sha256 for name, (_, sha256) in listed.items() if sha256},
-        pinned,
-    )
-
-
-def local_files(folder: Path) -> Files:
-    """The files of a folder; none where it is gone."""
-    paths = {path.name: path for path in sorted(folder.glob("*")) if path.is_file()}
-    sizes = {name: path.stat().st_size for name, path in paths.items()}
-    times = {name: path.stat().st_mtime_ns for name, path in paths.items()}
-    state = hashlib.sha256(repr([sizes, times]).encode()).hexdigest()
-    return Files(sizes, lambda name: paths[name].open("rb"), {}, state)
 
 
 def read_step(files: Files, limit: int | None) -> dict[str, Any]:

@@ -1,51 +1,201 @@
-"""Find the tokens whose embeddings have moved most and least since the series' first step.
+"""Find the tokens whose vectors have moved most and least, by kind and by frequency, and whose neighbours have changed.
 
 python analyze/embeddings.py --config configs/tiny.yaml
+
+Both the input embedding and the output head, of vocabularies that may differ: tokens are told by their text. Writes
+analysis/embeddings.json (ends and neighbours), analysis/embeddings.parquet (means by group), and of each step every
+token in tokens.parquet; what each number means stands in analyze/README.md.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from analyze.tensors import Row, SeriesSettings, compare_steps, read_pairs
-from snakmodel.config import knob, read_command, run_script
+from analyze.pairs import ADAPTERS, Row, SeriesSettings, Step, begin_steps, read_finished, write_table
+from analyze.tensors import Model, describe, open_model
+from snakmodel.config import BadInput, Command, knob, read_command, run_script
+from snakmodel.records import write_json
+
+UNITS = {"l1": "weight", "cosine": "cosine", "relative": "ratio"}
+BLOCK = 2**10  # vectors widened at a time
+STARTS = ("▁", "Ġ", "")  # of a token that is a word: SentencePiece's mark, byte-level BPE's, none
+PAIR = {"series": "string", "step": "int64", "against": "string", "against_step": "int64", "matrix": "string"}
+GROUPS = PAIR | {"grouping": "string", "group": "string", "tokens": "int64", "measure": "string", "unit": "string"}
+GROUPS |= {"mean": "double", "median": "double"}
+TOKENS = (
+    PAIR | {"row": "int64", "token": "string", "class": "string", "count": "int64"} | dict.fromkeys(UNITS, "double")
+)
+
+Values = dict[str, np.ndarray]  # measure -> value of each token
 
 
 @dataclass
 class Settings(SeriesSettings):
     top_k: int = knob(20, "tokens listed at either end (the paper: 200)", low=1)
-
-
-def compare(base: Path, model: Path, settings: Settings) -> list[Row]:
-    """One row a matrix of token vectors (tied models have one); tokens are named by the second model's tokenizer."""
-    from snakmodel.models import load_tokenizer  # late: a finished stage says so at once
-
-    tokens = {row: token for token, row in load_tokenizer(model).get_vocab().items()}
-    pairs = read_pairs(base, model, "embed_tokens", "lm_head")
-    return [{"matrix": what["type"]} | changes(before, after, tokens, settings.top_k) for what, before, after in pairs]
-
-
-def changes(before_VD: np.ndarray, after_VD: np.ndarray, tokens: dict[int, str], top_k: int) -> Row:
-    """The paper's measure, sum of |difference| over each token's vector in the unit of the weights: spread and ends.
-
-    Rows without a token (a vocabulary padded to a round number) count, and are named "row 32001".
-    """
-    changes_V = np.abs(before_VD - after_VD).sum(axis=1, dtype=np.float64)
-    order = np.argsort(-changes_V, kind="stable").tolist()
-    ranked = [{"token": tokens.get(row, f"row {row}"), "change": float(changes_V[row])} for row in order]
-    return {
-        "mean": float(changes_V.mean()),
-        "minimum": float(changes_V.min()),
-        "maximum": float(changes_V.max()),
-        "share_above_mean": float((changes_V > changes_V.mean()).mean()),
-        "most": ranked[:top_k],
-        "least": ranked[::-1][:top_k],
-    }
+    per_class: int = knob(5, "and of each class of tokens", low=1)
+    letters: str = knob("æøåÆØÅ", "a token that has one is of the class 'own letters'")
+    words_of: dict[str, str] = knob({}, "language -> documents (Parquet) whose words are that language's")
+    words: list[str] = knob([], "whose nearest neighbours are told, before and after, where they are one token")
+    neighbours: int = knob(10, "how many", low=1)
 
 
 def main() -> None:
-    compare_steps(read_command(Settings, "embeddings", __doc__), compare)
+    command = read_command(Settings, "embeddings", __doc__)
+    s, folder = command.settings, command.run.folder("embeddings")
+    if mistaken := [name for name in s.series if name.startswith(ADAPTERS)]:
+        raise BadInput(f"{command.config}: embeddings.series {mistaken[0]}: take the merged series; it holds them all")
+    inputs: dict[str, str | Path] = {f"words of {language}": Path(path) for language, path in s.words_of.items()}
+    if (command.run.folder("make_shards") / "run.json").is_file():
+        inputs["shards"] = command.run.folder("make_shards")
+    steps, todo = begin_steps(command, inputs)
+    for step, work in todo:
+        rows, groups = measure_step(step, command, inputs)
+        write_json(step.folder / "groups.json", {"rows": groups})
+        write_json(step.folder / "rows.json", {"rows": rows})
+        work.finish(rows=len(rows))
+        print(f"{step.series} {step.folder.name}: {len(rows)} rows against {', '.join(step.others)}", flush=True)
+    if not command.check:
+        write_table(folder.with_suffix(".parquet"), read_finished(steps, inputs, "groups.json"), GROUPS)
+        write_json(folder.with_suffix(".json"), {"rows": read_finished(steps, inputs)})
+
+
+def measure_step(step: Step, command: Command[Settings], inputs: dict[str, str | Path]) -> tuple[list[Row], list[Row]]:
+    """Writes tokens.parquet of a step; returns a row a matrix, and a row a matrix, group of tokens and measure."""
+    from analyze.token_classes import classify, count_tokens, frequency_class, read_words
+    from snakmodel.models import load_tokenizer  # late, as torch is: a finished stage says so at once
+
+    s, model, tokenizer = command.settings, open_model(step.checkpoint), load_tokenizer(step.checkpoint.location)
+    classes = classify(
+        tokenizer, s.letters, {language: read_words(Path(path)) for language, path in s.words_of.items()}
+    )
+    names = {number: token for token, number in tokenizer.get_vocab().items()}
+    rows, groups, tokens = [], [], []
+    for against, other in step.others.items():
+        vocabulary = load_tokenizer(other.location).get_vocab()
+        for matrix, before_VD, after_VD in matrices(open_model(other), model):
+            columns = {**step.columns(against), "matrix": matrix}
+            pairs_T2 = align(vocabulary, tokenizer.get_vocab(), len(before_VD), len(after_VD))
+            numbers = pairs_T2[:, 1].tolist()
+            told = [names.get(number, f"row {number}") for number in numbers]
+            values = changes(before_VD, after_VD, pairs_T2)
+            groupings = {"all": ["all"] * len(told), "class": [classes.get(number, "no token") for number in numbers]}
+            counts: list[int | None] = [None] * len(told)
+            if "shards" in inputs:
+                kept = command.run.folder("embeddings") / "token-counts.json"
+                counts = count_tokens(Path(inputs["shards"]), kept, len(after_VD))[numbers].tolist()
+                groupings["frequency"] = [frequency_class(count) for count in counts if count is not None]
+            ends = rank(values["l1"], told, groupings["class"], s)
+            sizes = {"only_before": len(before_VD) - len(told), "only_after": len(after_VD) - len(told)}
+            near = [neighbours(word, before_VD, after_VD, pairs_T2, told, s.neighbours) for word in s.words]
+            correlation = {"frequency_correlation": correlate(values["l1"], counts)} if "shards" in inputs else {}
+            rows.append({**columns, "tokens": len(told), **sizes, **correlation, **ends, "neighbours": near})
+            for grouping, labels in groupings.items():
+                groups += [{**columns, "grouping": grouping, **row} for row in summarise(values, np.array(labels))]
+            listed = zip(
+                numbers, told, groupings["class"], counts, *(values[name].tolist() for name in UNITS), strict=True
+            )
+            tokens += [{**columns, **dict(zip(list(TOKENS)[len(PAIR) :], token, strict=True))} for token in listed]
+    write_table(step.folder / "tokens.parquet", tokens, TOKENS)
+    return rows, groups
+
+
+def matrices(before: Model, after: Model) -> Iterator[tuple[str, Any, Any]]:
+    """The input embedding [V, D] and, where a model has its own, the output head; a tied one is the embedding."""
+    names = [{describe(name)["type"]: name for name in model.tensors} for model in (before, after)]
+    for kind in ("embed_tokens", "lm_head"):
+        if any(kind in mine for mine in names):
+            first, second = (mine.get(kind, mine["embed_tokens"]) for mine in names)
+            yield kind, before.read(first), after.read(second)
+
+
+def align(before: dict[str, int], after: dict[str, int], rows_before: int, rows_after: int) -> np.ndarray:
+    """The rows [T, 2] of tokens that both models have: by text; of one vocabulary all rows, with a token or without."""
+    if before == after:
+        return np.arange(min(rows_before, rows_after))[:, None].repeat(2, axis=1)
+    both = [(before[token], after[token]) for token in after if token in before]
+    return np.array(sorted((b, a) for b, a in both if b < rows_before and a < rows_after)).reshape(-1, 2)
+
+
+def changes(before_VD: Any, after_VD: Any, pairs_T2: np.ndarray) -> Values:
+    """Of each pair of vectors a and b: l1, sum |b - a|, the paper's; cosine; relative, ||b - a|| / ||a||.
+
+    NaN where a vector is zero: it has no direction.
+    """
+    import torch
+
+    found = []
+    for pairs in torch.from_numpy(pairs_T2).split(BLOCK):
+        a, b = before_VD[pairs[:, 0]].double(), after_VD[pairs[:, 1]].double()
+        sizes = a.norm(dim=1), b.norm(dim=1)
+        cosine, relative = (a * b).sum(1) / sizes[0] / sizes[1], (b - a).norm(dim=1) / sizes[0]
+        found.append(torch.stack([(b - a).abs().sum(1), cosine, relative.where(sizes[0] > 0, torch.nan)]))
+    return dict(zip(UNITS, torch.cat(found, dim=1).numpy(), strict=True))
+
+
+def rank(l1_T: np.ndarray, told: list[str], classes: list[str], s: Settings) -> Row:
+    """Spread and ends of the paper's measure: the most and least changed tokens, of all and of each class.
+
+    Rows without a token (a vocabulary padded to a round number) count, and are named "row 32001".
+    """
+    order = np.argsort(-l1_T, kind="stable").tolist()
+    ranked = [{"token": told[row], "change": float(l1_T[row])} for row in order]
+    by_class: dict[str, list[Row]] = {}
+    for row, change in zip(order, ranked, strict=True):
+        by_class.setdefault(classes[row], []).append(change)
+    return {
+        "mean": float(l1_T.mean()),
+        "minimum": float(l1_T.min()),
+        "maximum": float(l1_T.max()),
+        "share_above_mean": float((l1_T > l1_T.mean()).mean()),
+        "most": ranked[: s.top_k],
+        "least": ranked[::-1][: s.top_k],
+        "most_by_class": {name: by_class[name][: s.per_class] for name in sorted(by_class)},
+        "least_by_class": {name: by_class[name][::-1][: s.per_class] for name in sorted(by_class)},
+    }
+
+
+def summarise(values: Values, labels_T: np.ndarray) -> Iterator[Row]:
+    """A row a group and measure; vectors without a direction have no part in its mean and median."""
+    for group in sorted(set(labels_T.tolist())):
+        for measure, unit in UNITS.items():
+            mine = values[measure][labels_T == group]
+            mine = mine[np.isfinite(mine)]
+            if len(mine):
+                middle = {"mean": float(mine.mean()), "median": float(np.median(mine))}
+                yield {"group": group, "tokens": len(mine), "measure": measure, "unit": unit, **middle}
+
+
+def correlate(l1_T: np.ndarray, counts: list[int | None]) -> float | None:
+    """Spearman's rank correlation of change and frequency; None where all are alike."""
+    from scipy.stats import spearmanr
+
+    if l1_T.min() == l1_T.max() or len(set(counts)) == 1:
+        return None
+    return float(spearmanr(l1_T, counts).statistic)
+
+
+def neighbours(word: str, before_VD: Any, after_VD: Any, pairs_T2: np.ndarray, told: list[str], count: int) -> Row:
+    """The tokens nearest to a word by cosine, before and after, and the share of the first that stayed."""
+    import torch
+
+    place = next((told.index(start + word) for start in STARTS if start + word in told), None)
+    if place is None:
+        return {"word": word, "token": None}
+    lists = []
+    for matrix_VD, rows in ((before_VD, pairs_T2[:, 0]), (after_VD, pairs_T2[:, 1])):
+        matrix_TD = matrix_VD[torch.from_numpy(rows)].float()
+        nearness_T = torch.nn.functional.normalize(matrix_TD, dim=1) @ torch.nn.functional.normalize(
+            matrix_TD[place], dim=0
+        )
+        nearness_T[place] = -torch.inf  # its own
+        nearest = nearness_T.topk(min(count, len(told) - 1))
+        lists.append([{"token": told[i], "cosine": c} for c, i in zip(*(x.tolist() for x in nearest), strict=True)])
+    tokens = [{near["token"] for near in mine} for mine in lists]
+    kept = len(tokens[0] & tokens[1]) / len(tokens[0])
+    return {"word": word, "token": told[place], "before": lists[0], "after": lists[1], "kept": kept}
 
 
 if __name__ == "__main__":

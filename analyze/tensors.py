@@ -1,56 +1,133 @@
-"""What weights.py and embeddings.py share: each step of a series against the first, tensor by tensor."""
+"""The tensors of a step, wherever it lies: in a folder, in the Hub's cache, or on the Hub, read by range requests."""
 
+import hashlib
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
-from safetensors import safe_open
+from snakmodel.config import BadInput
+from snakmodel.fingerprints import SIZES, parse_header, read_header
+from snakmodel.series import Checkpoint, check_weights, split_revision
 
-from snakmodel.config import BadInput, Command, knob
-from snakmodel.paths import PRETRAINED, step_name
-from snakmodel.records import begin, is_current, read_json, write_json
-from snakmodel.series import Checkpoint, check_weights, choose, read_series, split_revision
-
-Row = dict[str, Any]
+DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # safetensors' name -> torch's
+DTYPES |= {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
+CONSTANTS = "rotary_emb.inv_freq"  # of the rotary embedding, which older Llama exports stored, too
 
 
-@dataclass
-class SeriesSettings:
-    series: list[str] = knob([PRETRAINED], "series to measure: pretrained, or tuned variants", execution=True)
-    steps: str = knob("all", "steps to measure: all, first, last, 500,1000 or 500:12500:500", execution=True)
+@dataclass(frozen=True)
+class Files:
+    """The files of a step: here, or on the Hub."""
+
+    sizes: dict[str, int]
+    open: Callable[[str], AbstractContextManager[BinaryIO]]
+    stated: dict[str, str]  # SHA-256, as the Hub knows large files
+    state: str  # changes when they do
 
 
-def compare_steps(command: Command[Any], compare: Callable[[Path, Path, Any], list[Row]]) -> None:
-    """Compares each step asked for with its series' first, a folder a step; all steps that are done make one file.
+@dataclass(frozen=True)
+class Stored:
+    """Where a tensor lies."""
 
-    `compare` makes the rows from the first step's folder, the step's folder and the settings.
-    """
-    section = command.run.folder(command.section)
-    together: list[Row] = []
-    for series in command.settings.series:
-        base, *later = read_series(command.run.series(series))
-        chosen = choose([base, *later], command.settings.steps, f"{command.config}: {command.section}.steps")
-        if chosen == [base]:
-            print(f"{series}: nothing to compare: no step asked for after step {base.step}", flush=True)
-        for checkpoint in later:
-            folder = section / series / step_name(checkpoint.step)
-            inputs = {"base": base.source, "model": checkpoint.source}
-            if checkpoint in chosen:
-                folders = local_folder(base), local_folder(checkpoint)
-                work = begin(command, folder, inputs)
-                if work is not None:
-                    compared = {"series": series, "step": checkpoint.step, "against": base.step}
-                    rows = [compared | row for row in compare(*folders, command.settings)]
-                    write_json(folder / "rows.json", {"rows": rows})
-                    work.finish(rows=len(rows))
-                    print(f"{series} {folder.name}: {len(rows)} rows against step {base.step}", flush=True)
-            if is_current(folder, inputs):
-                together += read_json(folder / "rows.json")["rows"]
-    if not command.check:
-        write_json(section.with_suffix(".json"), {"rows": together})
+    file: str
+    start: int  # byte in the file
+    dtype: str  # torch's name
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model whose tensors are read when they are asked for."""
+
+    name: str
+    files: Files
+    tensors: dict[str, Stored]
+    is_part = False
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of every tensor, by name."""
+        return {name: stored.shape for name, stored in self.tensors.items()}
+
+    def read(self, name: str) -> Any:
+        """A tensor in the type that it is stored in; only its own bytes are read, into memory of their own."""
+        import torch  # late: a finished stage says so at once
+
+        stored = self.tensors[name]
+        dtype = getattr(torch, stored.dtype)
+        data = bytearray(math.prod(stored.shape) * dtype.itemsize)
+        with self.files.open(stored.file) as file:
+            file.seek(stored.start)
+            if file.readinto(data) < len(data):  # type: ignore[attr-defined]
+                raise BadInput(f"{self.name}: {stored.file} ends in the middle of {name}")
+        return torch.frombuffer(data, dtype=dtype).reshape(stored.shape)
+
+
+def open_model(checkpoint: Checkpoint) -> Model:
+    """The parameters of a step, of which only headers are read yet; a copy in the Hub's cache is as good as the Hub."""
+    is_published = "commit" in checkpoint.row  # the cache might hold an older commit of its revision
+    files, tensors = files_of(checkpoint, is_published) or hub_files(checkpoint), {}
+    names = [name for name in files.sizes if name.startswith("model") and name.endswith(".safetensors")]
+    if not names:
+        raise BadInput(f"{checkpoint.location} has no model.safetensors")
+    for file_name in names:
+        with files.open(file_name) as file:
+            try:
+                header = read_header(file, files.sizes[file_name])
+                rows = parse_header(header[8:], files.sizes[file_name])
+            except BadInput as error:
+                raise BadInput(f"{checkpoint.location}: {file_name} {error}") from None
+        for name, what in rows:
+            start = len(header) + what["end"] - SIZES[what["dtype"]] * math.prod(what["shape"])
+            if what["dtype"] in DTYPES and not name.endswith(CONSTANTS):  # integers are no weights
+                tensors[name] = Stored(file_name, start, DTYPES[what["dtype"]], tuple(what["shape"]))
+    return Model(checkpoint.location, files, tensors)
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Layer and type of a tensor: of "model.layers.3.self_attn.q_proj.weight" 3 and "q_proj"; a bias is a "bias"."""
+    layer = re.search(r"\blayers\.(\d+)\.", name)
+    kind = name.removesuffix(".weight").split(".")[-1]
+    return {"tensor": name, "layer": int(layer[1]) if layer else None, "type": kind}
+
+
+def files_of(checkpoint: Checkpoint, own: bool) -> Files | None:
+    """The files of a step: here, or on the Hub. Of a parent on the Hub only what its cache has; None: nothing."""
+    if checkpoint.is_local or checkpoint.row.get("path", "").startswith("."):
+        return local_files(Path(checkpoint.location))
+    if own:
+        return hub_files(checkpoint)
+    try:
+        return local_files(local_folder(checkpoint))
+    except BadInput:
+        return None
+
+
+def local_files(folder: Path) -> Files:
+    """The files of a folder; none where it is gone."""
+    paths = {path.name: path for path in sorted(folder.glob("*")) if path.is_file()}
+    sizes = {name: path.stat().st_size for name, path in paths.items()}
+    times = {name: path.stat().st_mtime_ns for name, path in paths.items()}
+    state = hashlib.sha256(repr([sizes, times]).encode()).hexdigest()
+    return Files(sizes, lambda name: paths[name].open("rb"), {}, state)
+
+
+def hub_files(checkpoint: Checkpoint) -> Files:
+    """The files of a revision on the Hub."""
+    from snakmodel.hub import HfFileSystem, list_files, open_file  # late: most series are here
+
+    repository, revision = split_revision(checkpoint.location)
+    revision = checkpoint.row.get("commit") or revision or "main"
+    listed, hub, pinned = list_files(repository, revision), HfFileSystem(), f"{repository}@{revision}"
+    return Files(
+        {name: size for name, (size, _) in listed.items()},
+        lambda name: open_file(hub, pinned, name),
+        {name: sha256 for name, (_, sha256) in listed.items() if sha256},
+        pinned,
+    )
 
 
 def local_folder(checkpoint: Checkpoint) -> Path:
@@ -76,29 +153,3 @@ def local_folder(checkpoint: Checkpoint) -> Path:
             raise BadInput(f"{folder} is no folder and not in the Hub's cache; {command}") from None
     check_weights(folder)
     return folder
-
-
-def read_pairs(base: Path, model: Path, *types: str) -> Iterator[tuple[Row, np.ndarray, np.ndarray]]:
-    """Each tensor (of these types) of two models: what it is, and its values, float32; holds two at a time."""
-    before, after = open_tensors(base), open_tensors(model)
-    for name in sorted(before.keys() | after.keys()):
-        first, second = (tensors[name].get_shape() if name in tensors else "missing" for tensors in (before, after))
-        if first != second:
-            raise BadInput(f"{base} and {model} differ: {name} is {first} in the first, {second} in the second")
-        what = describe(name)
-        if not types or what["type"] in types:
-            yield what, before[name][:].float().numpy(), after[name][:].float().numpy()
-
-
-def open_tensors(folder: Path) -> dict[str, Any]:
-    """The parameters of a model folder, in one file or several, by name; values are read where one is indexed."""
-    files = [safe_open(path, framework="pt") for path in sorted(folder.glob("model*.safetensors"))]
-    # older Llama exports stored the constants of their rotary embedding, too
-    return {n: file.get_slice(n) for file in files for n in file.keys() if not n.endswith("rotary_emb.inv_freq")}
-
-
-def describe(name: str) -> Row:
-    """Layer and type of a tensor: of "model.layers.3.self_attn.q_proj.weight" 3 and "q_proj"; a bias is a "bias"."""
-    layer = re.search(r"\blayers\.(\d+)\.", name)
-    kind = name.removesuffix(".weight").split(".")[-1]
-    return {"tensor": name, "layer": int(layer[1]) if layer else None, "type": kind}

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finetune.variant import share
+from snakmodel.adapters import find_base
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.fingerprints import hash_folder
-from snakmodel.paths import PRETRAINED, Run, step_name, step_of
-from snakmodel.records import begin, identity, missing, read_json
-from snakmodel.series import check_weights, read_series, write_series
+from snakmodel.paths import Run, step_name, step_of
+from snakmodel.records import begin, missing, read_json
+from snakmodel.series import check_weights, write_series
 
 
 @dataclass
@@ -95,17 +96,6 @@ def kept_adapters(tuned: Path, series: str) -> list[Tuned]:
         kept = record["settings"].get("keep")
         raise BadInput(f"{tuned} was tuned with keep {kept!r}, and has kept none; tune it with finetune.keep=epoch")
     return [Tuned(path, series, tuned) for path in sorted((tuned / "kept").glob("step-*"))]
-
-
-def find_base(tuned: Path, run: Run) -> str:
-    """The model that an adapter was tuned on, by its own record: where it was, or (the run has moved) in the series."""
-    told = read_json(tuned / "run.json")["inputs"]["model"]
-    series = run.series(PRETRAINED)
-    there = [str(c.source) for c in read_series(series, whole=False)] if (series / "series.json").is_file() else []
-    for location in (told["path"], *there):
-        if identity(location) == told["hash"]:
-            return location if Path(location).is_dir() else location.partition("=")[0]  # of the Hub: without the commit
-    raise BadInput(f"{tuned} was tuned on {told['path']}, which has changed since, or is not there; tune it again")
 
 
 def merge_one(command: Command[Settings], tuned: Tuned) -> None:

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch.nn.functional import kl_div, log_softmax
 
+from snakmodel.adapters import adapted_weights, read_factors
 from snakmodel.config import BadInput
 from snakmodel.documents import read_documents
 from snakmodel.models import logit_difference
 from snakmodel.prompts import prompt_ids, set_format
-from snakmodel.records import read_json
 
-PREFIX, A, B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"  # of peft's names
 MOST = 256  # tokens of a question
 
 Weights = dict[str, torch.Tensor]
@@ -60,24 +58,17 @@ class Changes(Mapping[str, torch.Tensor]):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.config, self.tensors = (
-            read_json(folder / "adapter_config.json"),
-            load_file(folder / "adapter_model.safetensors"),
-        )
-        factors = (name.removesuffix(A) for name in self.tensors if name.endswith(A))
-        self.factors = {name.removeprefix(PREFIX) + ".weight": name for name in factors}
+        self.folder, self.names = folder, list(adapted_weights(folder))
 
     def __getitem__(self, weight: str) -> torch.Tensor:
-        name = self.factors[weight]
-        change = self.tensors[name + B].float() @ self.tensors[name + A].float()
-        change *= self.config["lora_alpha"] / self.config["r"]
-        return change.T if self.config["fan_in_fan_out"] else change  # as GPT-2 stores its matrices
+        up, down = read_factors(self.folder, weight)
+        return up @ down
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.factors)
+        return iter(self.names)
 
     def __len__(self) -> int:
-        return len(self.factors)
+        return len(self.names)
 
 
 def untie(model: Any) -> None:

@@ -13,7 +13,6 @@ from statistics import fmean, pstdev
 from plot import style
 from snakmodel.config import BadInput, run_script
 from snakmodel.paths import Run, stage_of
-from snakmodel.records import read_json
 
 PARAMETERS, MEASURES = style.NAMES["parameters"], style.NAMES["measures"]
 PANELS = ("subspace_angle", "left_singular_angle", "relative_frobenius")
@@ -25,7 +24,7 @@ Bars = dict[str, float]
 
 def over_steps(rows: list[style.Row]) -> list[style.Row]:
     """Mean over a type's layers at each step, from 0 at the base; the band is one standard deviation either side."""
-    curve = [{"step": rows[0]["against"], "value": 0.0, "low": 0.0, "high": 0.0}]
+    curve = [{"step": rows[0]["against_step"], "value": 0.0, "low": 0.0, "high": 0.0}]
     for step, mine in sorted(style.group(rows, "step").items()):
         values = [row["value"] for row in mine]
         mean, deviation = fmean(values), pstdev(values)
@@ -81,19 +80,25 @@ def draw_bars(title: str, panels: dict[str, Bars], columns: int, folder: Path, n
 
 
 def find(run: Run) -> style.Inputs:
-    """analysis/weights.json: all series and steps together."""
-    path = run.folder("weights").with_suffix(".json")
+    """analysis/weights.parquet: all series and steps together."""
+    path = run.folder("weights").with_suffix(".parquet")
     if not path.is_file():
         raise BadInput(f"{path} not found: run {stage_of('weights').script} first")
     return {"weights": path}
 
 
 def draw(inputs: style.Inputs, folder: Path) -> None:
-    """Three figures of every series."""
-    rows = [row for row in read_json(inputs["weights"])["rows"] if row["type"] in PARAMETERS]
+    """Three figures of every series that has the measures of all panels, against its base."""
+    import pyarrow.parquet as pq  # late: a finished figure says so at once
+
+    table = pq.read_table(inputs["weights"], filters=[("against", "==", "base"), ("measure", "in", list(MEASURES))])
+    rows = [row for row in table.to_pylist() if row["type"] in PARAMETERS]
     rows.sort(key=lambda row: (list(PARAMETERS).index(row["type"]), row["layer"] or 0))
     for series, mine in style.group(rows, "series").items():
-        base, last = mine[0]["against"], max(row["step"] for row in mine)
+        if absent := MEASURES.keys() - {row["measure"] for row in mine}:
+            print(f"{series}: not drawn: not measured: {', '.join(sorted(absent))}", flush=True)
+            continue
+        base, last = mine[0]["against_step"], max(row["step"] for row in mine)
         final = style.group([row for row in mine if row["step"] == last], "measure")
         layers = {}
         for measure in PANELS:

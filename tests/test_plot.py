@@ -9,6 +9,8 @@ import pytest
 import yaml
 from conftest import script, write_recipe
 
+from analyze.pairs import write_table
+from analyze.weights import COLUMNS
 from plot import corpus, divergence, report, scores, training
 from snakmodel.paths import Run
 from snakmodel.records import write_json, write_jsonl
@@ -52,13 +54,14 @@ def run(tmp_path, monkeypatch):
     write_json(finished(run, "collect") / "scores.json", {"rows": rows})
     matrices = [("gate_proj", 1, 6.0), ("gate_proj", 0, 4.0), ("q_proj", 1, 0.0), ("q_proj", 0, 0.0)]
     weights = [
-        {"series": "pretrained", "step": step, "against": 0, "layer": layer, "type": kind, "measure": measure}
+        {"series": "pretrained", "step": step, "against": "base", "against_step": 0}
+        | {"layer": layer, "type": kind, "measure": measure}
         | {"value": slope * step, "degenerate": measure == "subspace_angle" and kind == "q_proj"}
         for step in STEPS[1:]
         for kind, layer, slope in [("embed_tokens", None, 3.5), *matrices]
         for measure in divergence.MEASURES
     ]
-    write_json(run.folder("weights").with_suffix(".json"), {"rows": weights})
+    write_table(run.folder("weights").with_suffix(".parquet"), weights, COLUMNS)
     write_json(finished(run, "samples") / "samples.json", {"rows": PLANTED["samples"]})
     write_json(run.folder("embeddings").with_suffix(".json"), {"rows": PLANTED["embeddings"]})
     write_json(run.folder("check") / "checks.json", {"checks": PLANTED["checks"]})
@@ -101,7 +104,7 @@ def test_a_run_that_has_only_begun_is_reported_and_reported_anew_when_a_stage_ha
     shutil.rmtree(run.root)
     with pytest.raises(ValueError, match="holds no stage's output; run pretrain/corpus/read_sources.py first"):
         report.main()
-    with pytest.raises(ValueError, match="analysis/weights.json not found: run analyze/weights.py first"):
+    with pytest.raises(ValueError, match="analysis/weights.parquet not found: run analyze/weights.py first"):
         divergence.main()
     write_json(run.folder("read_sources") / "started.json", {"section": "read_sources"})
     page = read_report(run)

@@ -1,0 +1,137 @@
+"""What weights.py and embeddings.py share: which step of a series is compared with which other one, and where."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snakmodel.adapters import find_base
+from snakmodel.config import BadInput, Command, knob
+from snakmodel.paths import PRETRAINED, Run, step_name, step_of
+from snakmodel.records import Work, begin, is_current, missing, read_json, write_beside
+from snakmodel.series import Checkpoint, choose, read_series
+
+Row = dict[str, Any]
+ADAPTERS = "adapters:"  # "adapters:VARIANT": the updates of a tuned variant, as they were tuned, before any merge
+FIRST = ":first"  # "SERIES:first": the first step of a series
+OWN = ("base", "previous")
+
+
+@dataclass
+class SeriesSettings:
+    series: list[str] = knob(
+        [PRETRAINED], "series to measure: pretrained, tuned variants, hub:ORG/NAME, adapters:VARIANT", execution=True
+    )
+    steps: str = knob("all", "steps to measure: all, first, last, 500,1000 or 500:12500:500", execution=True)
+    against: list[str] = knob(
+        ["base"], "what a step is compared with: base (the first), previous, SERIES (its same step), SERIES:first"
+    )
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step to measure: what it is compared with, and where its rows go."""
+
+    series: str
+    checkpoint: Checkpoint
+    others: dict[str, Checkpoint]  # a word of `against` -> that step
+    folder: Path
+
+    @property
+    def inputs(self) -> dict[str, str | Path]:
+        """As records.begin takes them."""
+        return {"model": self.checkpoint.source, **{word: other.source for word, other in self.others.items()}}
+
+    def columns(self, against: str) -> Row:
+        """The columns that every row of a comparison begins with."""
+        other = self.others[against].step
+        return {"series": self.series, "step": self.checkpoint.step, "against": against, "against_step": other}
+
+
+def begin_steps(command: Command[Any], inputs: dict[str, str | Path]) -> tuple[list[Step], list[tuple[Step, Work]]]:
+    """All steps that have something to be compared with, and those of them that are asked for and not yet done.
+
+    inputs: what the rows depend on beside the models.
+    """
+    s, run = command.settings, command.run
+    steps, todo = [], []
+    for name in s.series:
+        checkpoints = read_steps(run, name)
+        chosen = choose(checkpoints, s.steps, f"{command.config}: {command.section}.steps")
+        mine = list(steps_of(command, name, checkpoints))
+        asked = [step for step in mine if step.checkpoint in chosen]
+        if not asked:
+            print(f"{name}: nothing to compare: no step asked for but step {checkpoints[0].step}", flush=True)
+        for step in asked:
+            work = begin(command, step.folder, {**step.inputs, **inputs})
+            if work is not None:
+                todo.append((step, work))
+        steps += mine
+    return steps, todo
+
+
+def read_steps(run: Run, name: str) -> list[Checkpoint]:
+    """The checkpoints of a series, or the adapters of a variant, by step."""
+    if not name.startswith(ADAPTERS):
+        return read_series(run.series(name))
+    folder = run.folder("finetune") / name.removeprefix(ADAPTERS)
+    found = [path.parent for path in sorted(folder.glob("step-*/adapter_config.json"))]
+    if not found:
+        raise BadInput(missing(folder / "step-*/adapter_config.json"))
+    return [Checkpoint(step_of(path.name) or 0, str(path), {}) for path in found]
+
+
+def steps_of(command: Command[Any], name: str, checkpoints: list[Checkpoint]) -> Iterator[Step]:
+    """The steps of a series with what each is compared with; says which comparisons cannot be made."""
+    run, folder = command.run, command.run.folder(command.section) / name
+    if mistaken := [word for word in command.settings.against if word.startswith(ADAPTERS)]:
+        where = f"{command.config}: {command.section}.against {mistaken[0]}"
+        raise BadInput(f"{where}: adapters are updates, no models; take the merged series")
+    # another series; none is compared with itself, and adapters have no same step elsewhere but their base
+    words = [word for word in command.settings.against if word.removesuffix(FIRST) != name]
+    words = [word for word in words if word in OWN or not name.startswith(ADAPTERS)]
+    others = {word: read_steps(run, word.removesuffix(FIRST)) for word in words if word not in OWN}
+    absent: dict[str, list[int]] = {}
+    for place, checkpoint in enumerate(checkpoints):
+        found = {}
+        for word in words:
+            if word == "base":
+                other = base_of(name, checkpoints, place, run)
+            elif word == "previous":
+                other = checkpoints[place - 1] if place else None
+            elif word.endswith(FIRST):
+                other = others[word][0]
+            else:
+                other = next((c for c in others[word] if c.step == checkpoint.step), None)
+                if other is None:
+                    absent.setdefault(word, []).append(checkpoint.step)
+            if other is not None:
+                found[word] = other
+        if found:
+            yield Step(name, checkpoint, found, folder / step_name(checkpoint.step))
+    for word, numbers in absent.items():
+        print(f"{name}: not compared with {word}, which lacks: step {', '.join(map(str, numbers))}", flush=True)
+
+
+def base_of(name: str, checkpoints: list[Checkpoint], place: int, run: Run) -> Checkpoint | None:
+    """The first step of a series, or what an adapter was tuned on. None: of the first step itself."""
+    if name.startswith(ADAPTERS):
+        step = checkpoints[place].step
+        return Checkpoint(step, find_base(Path(checkpoints[place].location), run), {})
+    return checkpoints[0] if place else None
+
+
+def read_finished(steps: list[Step], inputs: dict[str, str | Path], name: str = "rows.json") -> list[Row]:
+    """The rows of all steps whose work is done, and was made from what is there now."""
+    done = [step for step in steps if is_current(step.folder, {**step.inputs, **inputs})]
+    return [row for step in done for row in read_json(step.folder / name)["rows"]]
+
+
+def write_table(path: Path, rows: list[Row], columns: dict[str, str]) -> None:
+    """Rows as a Parquet file; columns: name -> Arrow's name of its type. What a row lacks is null."""
+    import pyarrow as pa  # late: a finished stage says so at once
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
+    with write_beside(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
