@@ -95,11 +95,11 @@ def read_published(repository: str) -> tuple[str | None, list[dict[str, Any]]]:
     """Name and rows of the series.json on `main`; None and none where there is none."""
     try:
         series = json.loads(HfFileSystem(skip_instance_cache=True).read_bytes(f"{repository}@main/series.json"))
-        name, rows = series["name"], series["steps"]
+        name, rows = series.get("name"), series["steps"]
         ours = all(row["step"] >= 0 and ON_HUB.fullmatch(row["path"]) for row in rows)
     except FileNotFoundError:
         return None, []
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         ours = False
     if not ours:
         raise BadInput(f"{repository} on the Hub: its series.json is none of ours")
