@@ -21,7 +21,7 @@ check: $(INSTALLED)
 	mypy
 
 figures: $(INSTALLED)
-	for name in training corpus scores divergence; do python plot/$$name.py --config $(RECIPE) || exit; done
+	for name in training corpus scores divergence answers; do python plot/$$name.py --config $(RECIPE) || exit; done
 
 bench: $(INSTALLED)
 	python benchmarks/train_loop.py

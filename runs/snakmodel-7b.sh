@@ -58,6 +58,8 @@ python finetune/merge.py --config "$RECIPE" merge.variant=all-r128-chat-dpo
 python analyze/weights.py --config "$RECIPE"
 python analyze/embeddings.py --config "$RECIPE"
 python analyze/samples.py --config "$RECIPE"
+python analyze/answers.py --config "$RECIPE"
+python analyze/probes.py --config "$RECIPE"
 
 # Scores of every step. Not there yet: ScandEval's eight data sets (evaluate/scandeval_all.py).
 python evaluate/builtin.py --config "$RECIPE"
@@ -73,4 +75,5 @@ python plot/training.py --config "$RECIPE"
 python plot/corpus.py --config "$RECIPE"
 python plot/scores.py --config "$RECIPE"
 python plot/divergence.py --config "$RECIPE"
+python plot/answers.py --config "$RECIPE"
 python plot/report.py --config "$RECIPE"

@@ -52,6 +52,8 @@ python finetune/merge.py --config "$RECIPE" merge.variant=all-r8-chat-polite
 python analyze/weights.py --config "$RECIPE"
 python analyze/embeddings.py --config "$RECIPE"
 python analyze/samples.py --config "$RECIPE"
+python analyze/answers.py --config "$RECIPE"
+python analyze/probes.py --config "$RECIPE"
 
 # Scores of every step
 python evaluate/builtin.py --config "$RECIPE"
@@ -67,6 +69,7 @@ python plot/training.py --config "$RECIPE"
 python plot/corpus.py --config "$RECIPE"
 python plot/scores.py --config "$RECIPE"
 python plot/divergence.py --config "$RECIPE"
+python plot/answers.py --config "$RECIPE"
 bars=0
 python runs/tiny_data/check.py --config "$RECIPE" || bars=$?
 python plot/report.py --config "$RECIPE"

@@ -47,10 +47,15 @@ class NoSettings:
     """Of a stage that has nothing to set: it takes all that the run has."""
 
 
-def read_command(settings: type[S], section: str, doc: str | None, argv: list[str] | None = None) -> Command[S]:
-    """Reads `--config`, overrides and flags; raises BadInput with one exact line."""
+def read_command(
+    settings: type[S], section: str, doc: str | None, argv: list[str] | None = None, config: Path | None = None
+) -> Command[S]:
+    """Reads `--config`, overrides and flags; raises BadInput with one exact line.
+
+    config: of a tool that can do without a run, the recipe to take where the command line names none.
+    """
     parser = argparse.ArgumentParser(add_help=False, usage="python SCRIPT --config configs/RUN.yaml [key=value ...]")
-    parser.add_argument("--config", type=Path)
+    parser.add_argument("--config", type=Path, default=config)
     parser.add_argument("--overwrite", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("-h", "--help", action="store_true")

@@ -89,9 +89,30 @@ def sum_log_probabilities(model: PreTrainedModel, sequences: Sequence[Scored], b
     A batch holds at most `batch_tokens` tokens, padding included, or one sequence. Raises BadInput where a sequence
     is longer than the model can read, or where the model's output is not finite.
     """
+    sums = torch.zeros(len(sequences), dtype=torch.float64)
+    for rows, log_p_BT in log_probabilities(model, sequences, batch_tokens):
+        sums[rows] = log_p_BT.sum(1)
+    return sums.tolist()
+
+
+def token_log_probabilities(
+    model: PreTrainedModel, sequences: Sequence[Scored], batch_tokens: int
+) -> list[list[float]]:
+    """What sum_log_probabilities adds up: of each sequence log p of every scored token, in nats."""
+    tokens: list[list[float]] = [[] for _ in sequences]
+    for rows, log_p_BT in log_probabilities(model, sequences, batch_tokens):
+        for row, log_p_T in zip(rows, log_p_BT, strict=True):
+            ids, first = sequences[row]
+            tokens[row] = log_p_T[first : len(ids)].tolist()
+    return tokens
+
+
+def log_probabilities(
+    model: PreTrainedModel, sequences: Sequence[Scored], batch_tokens: int
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Batch by batch: which sequences it holds, and log p [B, T] of their tokens, 0 where none is scored."""
     assert all(0 < first < len(ids) for ids, first in sequences), "a sum over no token would win"
     longest = model.config.max_position_embeddings
-    sums = torch.zeros(len(sequences), dtype=torch.float64)
     # neighbours in length pad each other least; with the longest first, too large a batch fails at once
     order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index][0]))
     while order:
@@ -99,16 +120,16 @@ def sum_log_probabilities(model: PreTrainedModel, sequences: Sequence[Scored], b
         if width > longest:
             raise BadInput(f"{width:,} tokens are more than the model's {longest:,} positions; lower window or shorten")
         rows = max(1, batch_tokens // width)
-        sums[order[:rows]] = batch_sums(model, [sequences[index] for index in order[:rows]])
+        log_p_BT = batch_log_probabilities(model, [sequences[index] for index in order[:rows]])
+        if not log_p_BT.isfinite().all():
+            raise BadInput("the model's output is not finite (its training diverged, or its weights are damaged)")
+        yield order[:rows], log_p_BT
         order = order[rows:]
-    if not sums.isfinite().all():
-        raise BadInput("the model's output is not finite (its training diverged, or its weights are damaged)")
-    return sums.tolist()
 
 
 @torch.inference_mode()
-def batch_sums(model: PreTrainedModel, batch: Sequence[Scored]) -> torch.Tensor:
-    """sum_log_probabilities of one batch, padded on the right. The log-softmax is float32, the sum float64."""
+def batch_log_probabilities(model: PreTrainedModel, batch: Sequence[Scored]) -> torch.Tensor:
+    """log_probabilities of one batch, padded on the right. The log-softmax is float32, what it becomes float64."""
     tokens_BT = pad_sequence([torch.tensor(ids) for ids, _ in batch], batch_first=True)
     lengths_B, firsts_B = torch.tensor([(len(ids), first) for ids, first in batch]).T
     positions_T = torch.arange(tokens_BT.shape[1])
@@ -120,7 +141,7 @@ def batch_sums(model: PreTrainedModel, batch: Sequence[Scored]) -> torch.Tensor:
     logits_NV = logits_BTV[:, :-1][scored_BT[:, 1:]].float()
     log_p_BT = torch.zeros_like(scored_BT, dtype=torch.float64)
     log_p_BT[scored_BT] = -cross_entropy(logits_NV, tokens_BT[scored_BT], reduction="none").double()
-    return log_p_BT.sum(1).cpu()
+    return log_p_BT.cpu()
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:

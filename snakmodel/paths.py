@@ -52,7 +52,10 @@ STAGES = (
     Stage("weights", "analyze/weights.py", "analysis/weights", per_step=True),
     Stage("embeddings", "analyze/embeddings.py", "analysis/embeddings", per_step=True),
     Stage("samples", "analyze/samples.py", "analysis/samples"),
+    Stage("answers", "analyze/answers.py", "analysis/answers", per_step=True),
+    Stage("probes", "analyze/probes.py", "analysis/probes", per_step=True),
     Stage("prompt", "analyze/prompt.py", ""),
+    Stage("serve", "analyze/serve.py", ""),
     Stage("builtin", "evaluate/builtin.py", "records/builtin", per_step=True),
     Stage("collect", "evaluate/collect.py", "scores"),
     Stage("compare", "finetune/compare.py", "instruct/comparison"),
@@ -63,6 +66,7 @@ STAGES = (
     Stage("plot_corpus", "plot/corpus.py", "figures/corpus"),
     Stage("plot_scores", "plot/scores.py", "figures/scores"),
     Stage("plot_divergence", "plot/divergence.py", "figures/divergence"),
+    Stage("plot_answers", "plot/answers.py", "figures/answers"),
     Stage("report", "plot/report.py", "report"),
 )
 HUB = "hub:"  # "hub:ORG/NAME": a series on the Hub, one revision a step

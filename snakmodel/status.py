@@ -56,10 +56,17 @@ def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Pat
     if section == "merge":
         adapters = run.folder("finetune") / variant
         return [run.series(variant) / p.parent.name for p in sorted(adapters.glob("step-*/run.json"))]
-    if section in ("audit", "weights", "embeddings", "builtin"):
+    if section == "answers":
+        asked = [
+            folder / name / s for name in settings.get("questions", {}) for s in settings.get("series", [PRETRAINED])
+        ]
+        return [place / step for place in asked for step in steps_of(run, place.name, steps)]
+    if section in ("audit", "weights", "embeddings", "probes", "builtin"):
         found = [folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, steps)]
         bases = {folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, "first")}
-        return [path for path in found if section in ("audit", "builtin") or path not in bases]  # a base has no change
+        return [
+            path for path in found if section in ("audit", "probes", "builtin") or path not in bases
+        ]  # a base has no change
     if section in ("release", "card"):
         name, default = str(settings.get("series", PRETRAINED)), "last" if section == "release" else "all"
         own = {p.name for p in run.series(name).glob("step-*")}  # others' models are theirs to describe

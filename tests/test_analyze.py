@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import SMALL, run_main, save_step, script, small_model, write_recipe
+from conftest import SMALL, run_main, save_step, small_model, write_recipe
 from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM
 
@@ -100,11 +100,3 @@ def test_another_shape_and_a_model_that_is_not_here_are_refused(recipe):
     write_series(recipe.parent / "run/models", "made", [{"step": 7, "location": "snak/base", "parent": None}])
     with pytest.raises(BadInput, match="snak/base is no folder and not in the Hub's cache; hf download snak/base"):
         rows_of(samples, recipe)
-
-
-@pytest.mark.parametrize("series, same", [("pretrained", [0, 0, 0, 0]), ("chat", [0, 1, 0])])
-def test_piped_lines_are_answered_and_a_chat_remembers_while_there_is_room(recipe, series, same):
-    done = script("analyze/prompt.py", "--config", recipe, f"series={series}", "step=100", input="w5 w6\n" * 4)
-    answers = done.stdout.splitlines()
-    assert [answers.index(answer) for answer in answers] == same and answers[0], done.stderr
-    assert ("27 tokens and new_tokens 5 do not fit into the model's 24 positions" in done.stderr) == (series == "chat")

@@ -47,7 +47,9 @@ def test_every_stage_script_is_there_and_its_docstring_is_its_command():
 
 def test_both_recipes_of_commands_run_the_same_stages_in_the_same_order():
     def scripts(name):
-        return re.findall(r"(?:python|bash|torchrun \S+ \S+) (\S+)", (ROOT / "runs" / name).read_text().split("# The corpus")[1])
+        return re.findall(
+            r"(?:python|bash|torchrun \S+ \S+) (\S+)", (ROOT / "runs" / name).read_text().split("# The corpus")[1]
+        )
 
     tiny = [s for s in scripts("tiny.sh") if s != "runs/tiny_data/check.py"]
     assert ["pretrain/corpus/download.py", *tiny] == scripts("snakmodel-7b.sh")  # the miniature writes its own raw data
