@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import torch
 from torch.linalg import eigvalsh
 
 from analyze import distances
@@ -62,7 +63,8 @@ def compare_tensors(
     if "change" in wanted:
         yield from (row(name, value) for name, value in sizes.items())
     if isinstance(before, Matrix) and isinstance(after, Matrix) and "cosine" in sizes:
-        change, moved = Matrix(b.float() - a.float()), sizes["frobenius"] > 0
+        change = Matrix(b.to(torch.float32, copy=True).sub_(a.float()))  # in place: of a vocabulary it is large
+        moved = sizes["frobenius"] > 0
         if "norm" in wanted:
             norm = distances.spectral_norm(change.values_RC) if moved else 0.0
             yield row("spectral_norm", norm)

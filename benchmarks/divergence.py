@@ -124,6 +124,14 @@ def speed(folder, checkpoints=8):
     for what, (seconds, cpu) in zip(("ours", "scipy's way"), total, strict=True):
         print(f"{what}, {checkpoints} checkpoints of {SMALL['layers']} layers: {seconds:,.0f} s, {cpu:,.0f} CPU s")
     print("ours is {:.1f} times as fast, {:.1f} times by CPU time".format(*(total[1] / total[0])))
+    square = f"{LAYER.format(0)}self_attn.q_proj.weight"
+    one, first, other = (model.read(square) for model in (base, later[0], later[-1]))
+    one[:16], first[8:24], other[8:24] = 0, 0, 0  # the base has full rank no more, so every step is decomposed
+    before = Matrix(one)
+    list(compare(before, Matrix(first), PAPERS, 8, 0.5))
+    mine = timed(lambda: list(compare(before, Matrix(other), PAPERS, 8, 0.5)))
+    ratios = timed(lambda: directly(one, other)) / mine
+    print("a square matrix with dead rows: {:.1f} times, {:.1f} times by CPU time".format(*ratios))
 
 
 def directly(before, after):
