@@ -19,7 +19,7 @@ from snakmodel.documents import sample_texts
 from snakmodel.multiple_choice import read_items
 from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.records import begin, write_jsonl
-from snakmodel.series import Checkpoint, choose, read_series
+from snakmodel.series import choose, read_series
 from snakmodel.testsets import TestSet, find_testset
 
 Task = Literal["acceptability", "sentiment", "knowledge"]
@@ -64,7 +64,9 @@ def main() -> None:
         work = begin(command, folder, {"model": checkpoint.source, **files})
         if work is None:
             continue
-        model, tokenizer = load(checkpoint)
+        from snakmodel.models import load_scorer  # late: torch takes seconds, and a finished stage says so at once
+
+        model, tokenizer = load_scorer(checkpoint.location)
         records = [score_held_out(model, tokenizer, s, *pair) for pair in texts.items()]
         records += [score_task(model, tokenizer, s, *pair) for pair in tasks.items()]
         facts = {"series": series, "step": checkpoint.step, "tokens": checkpoint.row.get("tokens")}
@@ -77,16 +79,6 @@ def main() -> None:
         del model  # or it would stay in memory while the next one is loaded
         brief = [f"{r['dataset']} {r['results']['total']['test_' + r['metric']]:.2f}" for r in records]
         print(f"{series} {folder.name}: {', '.join(brief)}", flush=True)
-
-
-def load(checkpoint: Checkpoint) -> tuple[Any, Any]:
-    """Model and tokenizer of a checkpoint: bfloat16 on a GPU where there is one, else float32 on the CPU."""
-    import torch  # takes seconds, and a finished stage says so at once
-
-    from snakmodel.models import load_model, load_tokenizer
-
-    device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
-    return load_model(checkpoint.location, dtype=dtype).to(device), load_tokenizer(checkpoint.location)
 
 
 def score_held_out(model: Any, tokenizer: Any, s: Settings, language: str, texts: list[str]) -> dict[str, Any]:

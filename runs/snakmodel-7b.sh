@@ -54,9 +54,11 @@ bash runs/tune.sh "$RECIPE" auto
 torchrun --nproc-per-node "${RANKS:-gpu}" finetune/preferences.py --config "$RECIPE"
 python finetune/merge.py --config "$RECIPE" merge.variant=all-r128-chat-dpo
 
-# Analysis of every step. Not there yet: leakage, forgetting.
+# Analysis of every step, and of what it was trained on
 python analyze/weights.py --config "$RECIPE"
 python analyze/embeddings.py --config "$RECIPE"
+python analyze/leakage.py --config "$RECIPE"
+python analyze/forgetting.py --config "$RECIPE"
 python analyze/samples.py --config "$RECIPE"
 python analyze/answers.py --config "$RECIPE"
 python analyze/probes.py --config "$RECIPE"

@@ -51,6 +51,8 @@ python finetune/merge.py --config "$RECIPE" merge.variant=all-r8-chat-polite
 # Analysis of every step
 python analyze/weights.py --config "$RECIPE"
 python analyze/embeddings.py --config "$RECIPE"
+python analyze/leakage.py --config "$RECIPE"
+python analyze/forgetting.py --config "$RECIPE"
 python analyze/samples.py --config "$RECIPE"
 python analyze/answers.py --config "$RECIPE"
 python analyze/probes.py --config "$RECIPE"

@@ -40,6 +40,12 @@ def load_tokenizer(location: str | Path) -> Any:
     return tokenizer
 
 
+def load_scorer(location: str | Path) -> tuple[Any, Any]:
+    """Model and tokenizer to score texts with: bfloat16 on a GPU where there is one, else float32 on the CPU."""
+    device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
+    return load_model(location, dtype=dtype).to(device), load_tokenizer(location)
+
+
 def typical_difference(one: torch.Tensor, other: torch.Tensor) -> float:
     """Root mean square of two models' logit differences, in standard deviations of `other`; NaN where one has NaN."""
     return float((one - other).square().mean().sqrt() / other.std())

@@ -51,6 +51,8 @@ STAGES = (
     Stage("audit", "analyze/audit.py", "analysis/audit", per_step=True),
     Stage("weights", "analyze/weights.py", "analysis/weights", per_step=True),
     Stage("embeddings", "analyze/embeddings.py", "analysis/embeddings", per_step=True),
+    Stage("leakage", "analyze/leakage.py", "analysis/leakage"),
+    Stage("forgetting", "analyze/forgetting.py", "analysis/forgetting", per_step=True),
     Stage("samples", "analyze/samples.py", "analysis/samples"),
     Stage("answers", "analyze/answers.py", "analysis/answers", per_step=True),
     Stage("probes", "analyze/probes.py", "analysis/probes", per_step=True),

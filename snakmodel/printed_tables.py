@@ -1,4 +1,4 @@
-"""A table of text as Markdown and as LaTeX with booktabs; what a name holds cannot break either."""
+"""A table as plain text, as Markdown and as LaTeX with booktabs; what a name holds cannot break the latter two."""
 
 import re
 
@@ -28,6 +28,17 @@ def to_markdown(head: Row, rows: list[Row], names: int = 1) -> str:
     lines = [[escape_markdown(cell) for cell in row] for row in (head, *rows)]
     lines.insert(1, rule)
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def to_text(head: Row, rows: list[Row], names: int = 1) -> str:
+    """The table as columns of plain text; the first `names` are aligned on the left, the others on the right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    aligns = [str.ljust] * names + [str.rjust] * (len(head) - names)
+    lines = [
+        "  ".join(align(cell, width) for align, cell, width in zip(aligns, row, widths, strict=True))
+        for row in (head, *rows)
+    ]
+    return "".join(line.rstrip() + "\n" for line in lines)
 
 
 def to_latex(head: Row, rows: list[Row], names: int = 1, last: int = 0) -> str:

@@ -259,7 +259,7 @@ def is_current(folder: Path, inputs: dict[str, str | Path]) -> bool:
     if not (folder / "run.json").is_file():
         return False
     made_from = read_json(folder / "run.json")["inputs"]
-    return all(made_from[name]["hash"] == identity(path) for name, path in inputs.items())
+    return all(name in made_from and made_from[name]["hash"] == identity(path) for name, path in inputs.items())
 
 
 def now() -> str:

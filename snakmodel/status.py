@@ -61,11 +61,11 @@ def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Pat
             folder / name / s for name in settings.get("questions", {}) for s in settings.get("series", [PRETRAINED])
         ]
         return [place / step for place in asked for step in steps_of(run, place.name, steps)]
-    if section in ("audit", "weights", "embeddings", "probes", "builtin"):
+    if section in ("audit", "weights", "embeddings", "forgetting", "probes", "builtin"):
         found = [folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, steps)]
         bases = {folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, "first")}
         return [
-            path for path in found if section in ("audit", "probes", "builtin") or path not in bases
+            path for path in found if section in ("audit", "forgetting", "probes", "builtin") or path not in bases
         ]  # a base has no change
     if section in ("release", "card"):
         name, default = str(settings.get("series", PRETRAINED)), "last" if section == "release" else "all"

@@ -113,18 +113,26 @@ def read_testset(name: str, testset: TestSet) -> Iterator[Item]:
             text = text.partition(testset.until)[0]
         for mark in testset.remove:
             text = text.replace(mark, " ")
-        yield Item(str(column(row, testset.id, label) if testset.id else number), text, str(answer))
+        yield Item(str(column(row, testset.id, label) if testset.id else number), text, answer_text(answer))
+
+
+def answer_text(answer: Any) -> str:
+    """An answer as text: of SQuAD's {"text": [...], ...} the first one; labels, one a word, are no text."""
+    if isinstance(answer, dict):
+        answer = answer.get("text", "")
+        answer = answer[0] if isinstance(answer, list) and answer else answer
+    return "" if answer is None or isinstance(answer, list) else str(answer)
 
 
 def read_testsets(sets: dict[str, TestSet]) -> tuple[list[dict[str, str]], dict[str, str | None]]:
-    """The items of all sets as rows of text, source (the set's name) and id, and the revision that each set is at."""
+    """The items of all sets as rows of text, source (the set's name), id and answer, and each set's revision."""
     rows, revisions = [], {}
     for name, testset in sets.items():
         revisions[name] = resolve_revision(testset.path, testset.revision, f"test set {name}")
         items = list(read_testset(name, replace(testset, revision=revisions[name])))
         if not items:
             raise BadInput(f"test set {name} ({testset.path}): no item of split {testset.split!r}")
-        rows += [{"text": item.text, "source": name, "id": item.id} for item in items]
+        rows += [{"text": item.text, "source": name, "id": item.id, "answer": item.answer} for item in items]
     return rows, revisions
 
 

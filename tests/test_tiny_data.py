@@ -126,6 +126,7 @@ def test_a_run_passes_its_bars_and_fails_the_one_that_it_misses(missed, value, p
                 for id in ids:
                     writer.write({"text": "hej", "source": source, "id": id})
     write_json(run.folder("collect") / "scores.json", {"rows": list(parts["scores"].values())})
+    write_json(run.folder("forgetting").with_suffix(".json"), {"rows": list(parts["ledger"].values())})
     write_json(tmp_path / "truth.json", EXPECTED["truth"])
     recipe = write_recipe(tmp_path / "r.yaml", check=EXPECTED["bars"] | {"truth": str(tmp_path / "truth.json")})
     done = script("runs/tiny_data/check.py", "--config", recipe)
@@ -134,5 +135,5 @@ def test_a_run_passes_its_bars_and_fails_the_one_that_it_misses(missed, value, p
     assert {check["name"]: check["value"] for check in checks} == pytest.approx(expected)
     assert [check["name"] for check in checks if not check["passed"]] == ([] if missed is None else [missed])
     assert done.returncode == (missed is not None), done.stderr
-    assert (f"1 of 9 bars not passed: {missed};" in done.stderr) == (missed is not None)
+    assert (f"1 of 10 bars not passed: {missed};" in done.stderr) == (missed is not None)
     assert (run.folder("check") / "run.json").is_file() == (missed is None)

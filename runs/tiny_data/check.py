@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from snakmodel.config import read_command, run_script
-from snakmodel.paths import PRETRAINED
+from snakmodel.paths import PRETRAINED, stage_of
 from snakmodel.records import begin, read_json, write_json
 from snakmodel.settings import BadInput, knob
 
@@ -45,12 +45,19 @@ def main() -> None:
     settings, run = command.settings, command.run
     folder, scores, unique = run.folder("check"), run.folder("collect"), run.folder("deduplicate")
     inputs: dict[str, str | Path] = {"scores": scores, "unique": unique}
+    ledger = run.folder("forgetting").with_suffix(".json")
+    if settings.forgetting_language is not None:
+        if not ledger.is_file():
+            raise BadInput(f"{ledger} not found: run {stage_of('forgetting').script} first")
+        inputs["ledger"] = ledger
     if settings.truth is not None:
         inputs["truth"] = Path(settings.truth)
     work = begin(command, folder, inputs, derived=True)
     if work is None:
         return
     checks = list(check_scores(read_json(scores / "scores.json")["rows"], settings))
+    if "ledger" in inputs:
+        checks.append(check_ledger(read_json(ledger)["rows"], settings))
     if settings.truth is not None:
         truth = read_json(Path(settings.truth))
         records = {step: run.folder(step) / "run.json" for step in STEPS}  # a recipe may leave a step out
@@ -155,6 +162,21 @@ def check_scores(rows: Rows, settings: Settings) -> Iterator[Check]:
         rise = held_out(after, language)["low"] - held_out(before, language)["high"]
         what = f"bits per byte of {language} between the intervals of steps {first} and {last}"
         yield Check("forgetting", rise, 0, rise > 0, what)
+
+
+def check_ledger(rows: Rows, settings: Settings) -> Check:
+    """Whether each document tells the same: what was to be learnt got better, what was not to be read got worse."""
+    rows = [row for row in rows if (row["series"], row["measure"], row["source"]) == (PRETRAINED, "change", None)]
+    last = max((row["step"] for row in rows), default=0)
+    changes = {row["language"]: row for row in rows if row["step"] == last}
+    for language in (settings.language, settings.forgetting_language):
+        if language not in changes:
+            raise BadInput(f"forgetting.json: no text in {language!r} of {PRETRAINED}; add it to forgetting.texts")
+    learnt, lost = changes[settings.language], changes[settings.forgetting_language]
+    distance = min(-learnt["high"], lost["low"])
+    told = ", ".join(f"{row['language']} {row['value']:+.2f}" for row in (learnt, lost))
+    what = f"change of bits per byte at step {last}: {told}; how far the intervals are from 0"
+    return Check("learnt and forgotten", distance, 0, distance > 0, what)
 
 
 def held_out(rows: Rows, language: str) -> dict[str, Any]:
