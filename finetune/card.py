@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -169,6 +170,7 @@ def render(command: Command[Settings], checkpoint: Checkpoint, files: dict[str, 
             settings_of_card=own,
             language=language,
             parameters=count_parameters(records["manifest"]),
+            base=base_of(records, own),
             front_matter=front_matter(records, own, language),
             place=s.repository or checkpoint.location,
             forms_folder=files["forms"].parent.as_posix() if "forms" in files else None,
@@ -213,11 +215,16 @@ def scores_of(path: Path, record: Record, series: str, step: int) -> list[tuple[
     return [(rows[place], None if base is None else rows[base]) for (_, place), base in zip(mine, first, strict=True)]
 
 
+def base_of(records: dict[str, Record], own: Record) -> str | None:
+    """The model that the series continues, by its name on the Hub; None: it has none there that is known."""
+    parent = str(records["pretraining"]["parent"]) if "pretraining" in records else ""
+    on_hub = parent.count("/") == 1 and not parent.startswith(".") and not Path(parent).exists()
+    return own["base_model"] or (parent.partition("@")[0] if on_hub else None)
+
+
 def front_matter(records: dict[str, Record], own: Record, language: str | None) -> dict[str, Any]:
     """What the Hub reads of a card: https://huggingface.co/docs/hub/model-cards"""
-    parent = records["pretraining"]["parent"] if "pretraining" in records else None
-    on_hub = str(parent).count("/") == 1 and not Path(str(parent)).exists()
-    base = own["base_model"] or (str(parent).partition("@")[0] if on_hub else None)
+    base = base_of(records, own)
     return {
         **({"language": [language]} if language else {}),
         **({"license": own["licence"]} if own["licence"] else {}),
@@ -268,6 +275,7 @@ def check_card(text: str, name: str) -> None:
     for number, line in enumerate(text.splitlines(), start=1):
         if line.startswith("```"):
             fence = "" if fence else line.strip("` ") or "text"
+        line = unescape(line)  # what was typed, before Markdown made it harmless
         prose = "" if fence else re.sub(r"`[^`]*`", "", line)
         braces = BRACES.search(line) if fence != "bibtex" else None  # where they keep capital letters
         if found := braces or LEFT_OVER.search(line) or PLACEHOLDER.search(prose):

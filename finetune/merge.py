@@ -40,6 +40,8 @@ def main() -> None:
         if command.check:
             print(f"merge: nothing is tuned yet ({adapters / s.variant})")
             return
+        if tuned:
+            raise BadInput(f"{adapters / s.variant}: no step is tuned to its end; the command that tuned it goes on")
         raise BadInput(missing(adapters / s.variant / "step-*/run.json"))
     for each in tuned:
         if not each.finished:

@@ -100,6 +100,8 @@ def tune(base: Checkpoint, folder: Path, command: Command[Settings], known: dict
     s, where = command.settings, f"{command.config}: preferences"
     label = f"preferences {folder.parent.name} {folder.name}"
     tokenizer = load_tokenizer(base.location)
+    if not tokenizer.chat_template:
+        raise BadInput(f"{where}.base {s.base}: its models have no chat template; take a tuned series, merged")
     set_format(tokenizer, "own")  # which tuning has left there
     check_contract(tokenizer, f"{where}.base {s.base}")
     key = tokenizer.backend_tokenizer.to_str() + tokenizer.chat_template

@@ -139,12 +139,12 @@ def tune(
     tokenizer = load_tokenizer(base.location)
     set_format(tokenizer, s.format)
     check_contract(tokenizer, f"{where}.format {s.format}")
-    rows, counts, held_out = read_rows(data, tokenizer, command, known, label)
     torch.manual_seed(s.seed)
     model = load_base(base.location, s.method, s.precision, where)
     check_length(model, s.sequence_length, where)
     if s.method != "full":
         model = add_adapters(model, s.targets, s.rank, s.alpha, s.dropout, where)
+    rows, counts, held_out = read_rows(data, tokenizer, command, known, label)
     if s.packing == "isolated":
         if s.method != "qlora":  # which lies there already
             model.to(device())  # where it is trained: devices have attentions of their own
@@ -212,7 +212,8 @@ def read_rows(
     if RANK == 0:
         ids, labels = examples.get(0)
         print(f"{label}: {spell_out(ids, labels, tokenizer)}")
-        left_out = "".join(f"; dropped {count:,}: {reason}" for reason, count in dropped.items())
+        every = len(examples) + sum(dropped.values())
+        left_out = "".join(f"; dropped {count:,} of {every:,}: {reason}" for reason, count in dropped.items())
         print(f"{label}: {rows.describe(s.sequence_length)}, {rows.steps:,} steps{left_out}", flush=True)
     known[key] = rows, counts, held_out
     return known[key]

@@ -38,16 +38,17 @@ def tune_once(
     command: Command[Any], folder: Path, inputs: dict[str, str | Path], tune: Callable[[], dict[str, Any]]
 ) -> None:
     """Does the work of a step, all ranks together, unless it is done; `tune` returns the facts for its record."""
+    cure = f"or give another {command.section}.variant than {folder.parent.name}"
     if RANK:
         if from_first_rank(None):
             tune()
         return
     if command.check:
-        begin(command, folder, inputs)
+        begin(command, folder, inputs, cure=cure)
         from_first_rank(False)
         return
     with only_one(folder):
-        work = begin(command, folder, inputs)
+        work = begin(command, folder, inputs, cure=cure)
         if from_first_rank(work is not None):
             facts = tune()
             assert work
@@ -140,8 +141,11 @@ def run_trainer(trainer: Any, s: Any, folder: Path, label: str) -> None:
     steps = EachStep(s.seed)
     trainer.add_callback(steps)
     assert (trainer.args.world_size, trainer.args.train_batch_size) == (RANKS, s.micro_batch)
+    state = from_first_rank(last_state(folder / "trainer") if RANK == 0 else None)
+    if state and RANK == 0:
+        print(f"{label}: goes on from {Path(state).name.replace('checkpoint-', 'step ')}", flush=True)
     with steps.signals():
-        trainer.train(resume_from_checkpoint=from_first_rank(last_state(folder / "trainer") if RANK == 0 else None))
+        trainer.train(resume_from_checkpoint=state)
     if steps.stopped:
         if RANK == 0:
             print(f"{label}: stopped by {steps.stopped} after step {trainer.state.global_step}, which is saved")

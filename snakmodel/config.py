@@ -4,7 +4,8 @@
 
 `key=value` changes the script's own section, `section.key=value` another one, `run_dir=out/x` the run's folder.
 In a section, "{run_dir}" and "{base_run}" (the run that this one continues) stand for the recipe's own values.
-A recipe may say `extends: other.yaml`; its own keys win, section by section and key by key.
+A recipe may say `extends: other.yaml`; its own keys win, section by section and key by key; an entry of the other's
+(a source, an instruction set) is left out by `NAME: null`.
 """
 
 import argparse
@@ -127,7 +128,9 @@ def merge_into(base: dict[str, Any], new: dict[str, Any], origins: dict[str, str
     """Puts `new` into `base`, mapping by mapping, noting where each dotted key comes from."""
     for key, value in new.items():
         origins[f"{prefix}{key}"] = file
-        if isinstance(value, dict):
+        if value is None and prefix and isinstance(base.get(key), dict):
+            del base[key]  # an entry of the recipe that is extended, which this one does without
+        elif isinstance(value, dict):
             base[key] = dict(base[key]) if isinstance(base.get(key), dict) else {}
             merge_into(base[key], value, origins, file, f"{prefix}{key}.")
         else:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from snakmodel.config import BadInput, Command
-from snakmodel.paths import maker_of
+from snakmodel.paths import maker_of, stage_of
 
 # of a record: not its result
 CIRCUMSTANCES = ("begun", "finished", "seconds", "peak_memory_bytes", "commit", "config", "versions")
@@ -207,6 +207,8 @@ def begin(
     changes, begun = writes and not command.check, now()
     if (folder / "started.json").is_file() and (writes or not command.overwrite):
         before = read_json(folder / "started.json")
+        if before["section"] != command.section:
+            raise BadInput(f"{folder} is what {stage_of(before['section']).script} has made: it would be lost; {cure}")
         difference = first_difference(before, shape)
         finished = (folder / "run.json").is_file()
         empty = writes and not any(p.is_file() and not is_note(p.relative_to(folder)) for p in folder.rglob("*"))
@@ -238,15 +240,22 @@ def is_note(path: Path) -> bool:
 
 def first_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """ "min_probability 0.6, now 0.7", or None where settings and inputs agree."""
-    old, new = before["settings"], now["settings"]
-    for key in [*new, *(k for k in old if k not in new)]:
-        if old.get(key) != new.get(key):
-            return f"{key} {told(old.get(key))}, now {told(new.get(key))}"
+    if before["settings"] != now["settings"]:
+        return setting_that_differs(before["settings"], now["settings"])
     old, new = before["inputs"], now["inputs"]
     for key in [*new, *(k for k in old if k not in new)]:
         if key not in old or key not in new or old[key]["hash"] != new[key]["hash"]:  # a moved run is the same run
             return f"another {key} ({(new.get(key) or old[key])['path']} has changed since)"
     return None
+
+
+def setting_that_differs(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str:
+    """The first setting that two mappings differ in, with both values; within a mapping its own keys."""
+    key = next(key for key in [*new, *old] if old.get(key) != new.get(key))
+    one, other = old.get(key), new.get(key)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return setting_that_differs(one, other, f"{prefix}{key}.")
+    return f"{prefix}{key} {told(one)}, now {told(other)}"
 
 
 def told(value: Any) -> str:

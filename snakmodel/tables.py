@@ -1,6 +1,11 @@
-"""Rows of a local file or folder, or of a data set on the Hub; `datasets` reads them, streamed."""
+"""Rows of a local file or folder, or of a data set on the Hub, streamed: JSON row by row, all else by `datasets`."""
 
-from collections.abc import Iterator
+import bz2
+import gzip
+import json
+import lzma
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +14,8 @@ from snakmodel.records import file_hash
 from snakmodel.settings import nearest
 
 FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
+OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+FIRST = 1_000  # rows whose columns all rows are taken to have
 
 
 def as_input(path: str, configuration: str | None, split: str, revision: str | None, label: str) -> str | Path:
@@ -45,6 +52,9 @@ def read_rows(path: str, configuration: str | None, split: str, revision: str | 
     from huggingface_hub import is_offline_mode
 
     local = Path(path)
+    if local.is_file() and (local.suffix in OPENERS or local.suffix in FORMATS) and is_json(local):
+        yield from read_json_rows(local, label)
+        return
     try:
         if is_offline_mode() and is_on_hub(path):
             path, revision = str(cached_copy(path, revision)), None
@@ -56,6 +66,48 @@ def read_rows(path: str, configuration: str | None, split: str, revision: str | 
     except Exception as error:  # the library raises what its back-ends raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(f"{label} ({path}) cannot be read: {reason}") from error
+
+
+def is_json(path: Path) -> bool:
+    """Whether a file's name says JSON, or nothing that is known."""
+    return next((FORMATS[suffix] for suffix in path.suffixes if suffix in FORMATS), "json") == "json"
+
+
+def read_json_rows(path: Path, label: str) -> Iterator[dict[str, Any]]:
+    """The rows of JSON lines, or of one JSON list; each value as it is written, null where a row lacks a column."""
+    rows = parse_json_rows(path, label)
+    first = list(islice(rows, FIRST))
+    if not first:
+        raise BadInput(f"{label} ({path}) has no rows")
+    columns = dict.fromkeys(name for row in first for name in row)
+    for row in chain(first, rows):
+        yield columns | row
+
+
+def parse_json_rows(path: Path, label: str) -> Iterator[dict[str, Any]]:
+    """The rows as they stand there; a broken one is told by its line."""
+    where = f"{label} ({path})"
+    try:
+        with OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8-sig") as file:
+            first = next((line for line in file if line.strip()), "")
+            file.seek(0)
+            if first.lstrip().startswith("["):
+                lines: Any = ((number, row) for number, row in enumerate(json.load(file), start=1))
+                unit = "row"
+            else:
+                lines, unit = ((number, line) for number, line in enumerate(file, start=1) if line.strip()), "line"
+            for number, each in lines:
+                try:
+                    row = json.loads(each) if unit == "line" else each
+                except json.JSONDecodeError as error:
+                    raise BadInput(f"{where}, line {number}: not JSON ({error.msg}, column {error.colno})") from None
+                if not isinstance(row, dict):
+                    raise BadInput(f"{where}, {unit} {number}: should be an object of columns, got {str(row)[:40]!r}")
+                yield row
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{where}, line {error.lineno}: not JSON ({error.msg}, column {error.colno})") from None
+    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
+        raise BadInput(f"{where} cannot be read: {error}") from None
 
 
 def resolve_revision(path: str, revision: str | None, label: str) -> str | None:

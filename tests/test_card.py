@@ -167,6 +167,7 @@ def test_a_template_that_asks_for_what_no_run_recorded_is_refused(tiny_run, tmp_
         ("TODO: scores", "'TODO' is left"),
         ("Developed by: [More Information Needed]", "left to fill in"),
         ("Contact <your name>", "'<your name>' is left"),
+        ("# &lt;your name>, step-00500", "'<your name>' is left"),
         ('model = load("ORG/model")', "'ORG/' is left"),
         ("see [the data](https://example.com/FineWeb)", "leads nowhere"),
         ("see https://www.example.org.", "leads nowhere"),

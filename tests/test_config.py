@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from snakmodel.config import BadInput, knob, read_command
+from snakmodel.config import BadInput, knob, read_command, read_recipe
 
 WRONG = yaml.safe_load((ROOT / "tests/test_config.yaml").read_text())
 
@@ -49,6 +49,13 @@ def test_command_line_wins_over_the_recipe_and_the_recipe_over_what_it_extends(t
     command = read(tmp_path, child, "steps=7", "pretrain.limit=3", "run_dir=other", parent=parent)
     s = command.settings
     assert (s.steps, s.rate, s.limit, s.name, str(command.run.root)) == (7, 2e-3, 3, "other/x", "other")
+
+
+def test_an_entry_of_the_recipe_that_is_extended_is_left_out_by_null(tmp_path):
+    (tmp_path / "parent.yaml").write_text("run_dir: out\ninstructions: {sets: {a: {path: x}, b: {path: y}}, seed: 3}")
+    (tmp_path / "child.yaml").write_text("extends: parent.yaml\ninstructions: {sets: {a: null, c: {path: z}}}")
+    recipe, _ = read_recipe(tmp_path / "child.yaml")
+    assert recipe["instructions"] == {"sets": {"b": {"path": "y"}, "c": {"path": "z"}}, "seed": 3}
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong["says"][0])
