@@ -66,7 +66,8 @@ def search_group(path: Path, phrases: Phrases, answers: list[str], s: "Settings"
     written = phrases.spellings[places] == hits.spellings
     spellings, spelling_documents = count_texts(hits.texts[written], hits.spellings[written])
     hits = select(hits, np.isin(hits.runs, runs[run_documents <= s.boilerplate]))
-    answered = list(find_answers(texts, pair_up(phrases, hits, exact=False), answers, s)) if any(answers) else []
+    pairs = pair_up(phrases, hits, exact=False)
+    answered = list(find_answers(texts, pairs, phrases.items, answers, s)) if any(answers) else []
     bounds = as_bytes(texts)[1]
     return Part(
         len(texts), int(bounds[-1] - bounds[0]), hits, runs, run_documents, spellings, spelling_documents,
@@ -74,22 +75,31 @@ def search_group(path: Path, phrases: Phrases, answers: list[str], s: "Settings"
     )  # fmt: skip
 
 
-def find_answers(texts: pa.Array, pairs: Pairs, answers: list[str], s: "Settings") -> Iterator[tuple[int, int]]:
+def find_answers(
+    texts: pa.Array, pairs: Pairs, items: list[str], answers: list[str], s: "Settings"
+) -> Iterator[tuple[int, int]]:
     """The documents and items that share enough words for the item to be held, with the item's answer close by."""
     enough = (pairs.shares >= s.min_share) & (pairs.items < len(answers))
     columns = (pairs.documents, pairs.items, pairs.longest, pairs.words)
     for document, item, longest, word in zip(*(column[enough].tolist() for column in columns), strict=True):
-        if is_answered(texts[document].as_py(), word, longest, answers[item], s.answer_within):
+        if is_answered(texts[document].as_py(), word, longest, items[item], answers[item], s.answer_within):
             yield document, item
 
 
-def is_answered(text: str, word: int, length: int, answer: str, within: int) -> bool:
-    """Whether the answer's words stand at most `within` words from the stretch of `length` words at `word`."""
+def is_answered(text: str, word: int, length: int, item: str, answer: str, within: int) -> bool:
+    """Whether the answer's words stand at most `within` words before or behind the stretch of `length` words at `word`.
+
+    Or end it, where they end the item: the right option. A question's own words are no answer.
+    """
     wanted = words_of(answer)
     if len("".join(wanted)) < LEAST_LETTERS:
         return False
-    near = words_of(text)[max(0, word - within) : word + length + within]
-    return f" {' '.join(wanted)} " in f" {' '.join(near)} "
+    words = words_of(text)
+    stretch = words[word : word + length]
+    if stretch[-len(wanted) :] == wanted == words_of(item)[-len(wanted) :]:
+        return True
+    beside = [*words[max(0, word - within) : word], "|", *words[word + length : word + length + within]]
+    return f" {' '.join(wanted)} " in f" {' '.join(beside)} "
 
 
 def count_texts(texts: Numbers, keys: Any) -> tuple[Any, Numbers]:

@@ -9,6 +9,7 @@ it item by item. What the columns mean stands in analyze/README.md.
 
 import os
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -63,7 +64,7 @@ def main() -> None:
         f"{len(items):,} items, {len(sampled):,} samples: {len(phrases.lengths_R):,} different runs of words",
         flush=True,
     )
-    answers = [item["answer"] for item in items]
+    answers = answers_of(items)
     found = {}
     for name, corpus in corpora.items():
         files = searched_files(corpus)
@@ -74,6 +75,13 @@ def main() -> None:
         found[name] = gather(phrases, files, parts, len(items), s.min_share, s.boilerplate)
     counts = write_report(folder, items, sampled, phrases, found, s)
     work.finish(counts=counts, revisions=read_json(folder / "sets.json"))
+
+
+def answers_of(items: list[dict[str, Any]]) -> list[str]:
+    """The items' answers; "" for a label, which a tenth of its set or more has: it stands in many texts by chance."""
+    each = Counter((item["source"], item["answer"]) for item in items)
+    of = Counter(item["source"] for item in items)
+    return [i["answer"] if 10 * each[i["source"], i["answer"]] <= max(10, of[i["source"]]) else "" for i in items]
 
 
 def find_corpus(command: Command[Settings], name: str) -> Path:

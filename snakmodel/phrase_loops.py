@@ -138,7 +138,11 @@ def list_runs(text: Any, bounds_I: Any, lengths_I: Any, letters: Any) -> Any:
     """Words of each item [I]; and of each of its runs [E] item, place, words, first byte; its hash and its spelling."""
     words_I = np.zeros(len(bounds_I) - 1, dtype=np.int64)
     rows, hashes, spellings = np.empty((1024, 4), np.int64), np.empty(1024, np.uint64), np.empty(1024, np.uint64)
-    count, most = 0, np.int64((bounds_I[1:] - bounds_I[:-1]).max()) // 2 + 1
+    count, most = 0, np.int64(1)
+    for item in range(len(words_I)):
+        size = np.int64(bounds_I[item + 1] - bounds_I[item]) // 2 + 1
+        if size > most:
+            most = size
     begins_W, ends_W, words_W = np.empty(most, np.uint64), np.empty(most, np.uint64), np.empty(most, np.uint64)
     for item in range(len(words_I)):
         end = bounds_I[item + 1]
@@ -260,9 +264,10 @@ def scan(
 
 
 @njit(nogil=True, cache=True)
-def all_same(text: Any, ones: Any, others: Any, ones_words: Any, others_words: Any, letters: Any) -> bool:
-    """Whether the runs that begin at `ones` and at `others` are the same, pair by pair."""
-    for one, other, words, other_words in zip(ones, others, ones_words, others_words):  # noqa: B905  numba has no strict
-        if words != other_words or not same_words(text, one, np.uint64(len(text)), text, other, words, letters):
-            return False
-    return True
+def same_runs(text: Any, ones_E: Any, others_E: Any, words_E: Any, others_words_E: Any, letters: Any) -> Any:
+    """Whether the runs that begin at `ones_E` and at `others_E` are the same, pair by pair [E]."""
+    end, same_E = np.uint64(len(text)), np.zeros(len(ones_E), np.bool_)
+    for each in range(len(ones_E)):
+        if words_E[each] == others_words_E[each]:
+            same_E[each] = same_words(text, ones_E[each], end, text, others_E[each], words_E[each], letters)
+    return same_E

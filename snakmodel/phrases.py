@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from snakmodel.phrase_loops import MULTIPLIER, ONE, SIX, SIX_BITS, all_same, letters, list_runs, scan
+from snakmodel.ngrams import words_of
+from snakmodel.phrase_loops import MULTIPLIER, ONE, SIX, SIX_BITS, letters, list_runs, same_runs, scan
 
 Bytes = NDArray[np.uint8]
 Hashes = NDArray[np.uint64]
@@ -63,14 +64,14 @@ def prepare(items: list[str], lengths: list[int]) -> Phrases:
     items = [unicodedata.normalize("NFC", item) for item in items]
     text, bounds_I = as_bytes(pa.array([item + "\n" for item in items], pa.large_string()))
     words_I, rows_E, hashes_E, spellings_E = list_runs(text, bounds_I, np.array(lengths, dtype=np.int64), letters())
-    order = np.lexsort((rows_E[:, 1], rows_E[:, 0], hashes_E))
+    kinds_E = tell_apart(items, text, rows_E, hashes_E)
+    order = np.lexsort((rows_E[:, 1], rows_E[:, 0], kinds_E, hashes_E))
     (items_E, places_E, lengths_E, begins_E), spellings_E = rows_E[order].T, spellings_E[order]
-    hashes_R, first_R = np.unique(hashes_E[order], return_index=True)
-    first_R = np.append(first_R, len(order))
-    begins_E = begins_E.astype(np.uint64)
-    begins_R, lengths_R = begins_E[first_R[:-1]], lengths_E[first_R[:-1]]
-    runs_E = np.repeat(np.arange(len(hashes_R)), np.diff(first_R))
-    assert all_same(text, begins_E, begins_R[runs_E], lengths_E, lengths_R[runs_E], letters()), "two runs, one hash"
+    hashes_E, kinds_E, begins_E = hashes_E[order], kinds_E[order], begins_E.astype(np.uint64)
+    is_first_E = (hashes_E != np.roll(hashes_E, 1)) | (kinds_E != np.roll(kinds_E, 1))
+    is_first_E[:1] = True
+    first_R = np.append(np.flatnonzero(is_first_E), len(order))
+    hashes_R, begins_R, lengths_R = (each_E[is_first_E] for each_E in (hashes_E, begins_E, lengths_E))
     width = max(6, int(len(hashes_R)).bit_length())
     shift = 64 - width + RUNS_A_MARK.bit_length() - 1
     marks = np.zeros(1 << (64 - shift), dtype=np.uint64)
@@ -100,6 +101,22 @@ def prepare(items: list[str], lengths: list[int]) -> Phrases:
         directory_shift=np.uint64(64 - width),
         spellings=np.unique(spellings_E),
     )
+
+
+def tell_apart(items: list[str], text: Bytes, rows_E: Numbers, hashes_E: Hashes) -> Numbers:
+    """0 for every entry; but where runs of other words have the same hash, a number for each of them."""
+    begins_E, words_E = rows_E[:, 3].astype(np.uint64), rows_E[:, 2]
+    _, first_H, hash_E = np.unique(hashes_E, return_index=True, return_inverse=True)
+    others_E = first_H[hash_E]
+    same_E = same_runs(text, begins_E, begins_E[others_E], words_E, words_E[others_E], letters())
+    kinds_E = np.zeros(len(hashes_E), dtype=np.int64)
+    for value in np.unique(hashes_E[~same_E]).tolist():
+        known: dict[tuple[str, ...], int] = {}
+        for entry in np.flatnonzero(hashes_E == np.uint64(value)).tolist():
+            item, place, length, _ = rows_E[entry].tolist()
+            words = tuple(words_of(items[item])[place : place + length])
+            kinds_E[entry] = known.setdefault(words, len(known))
+    return kinds_E
 
 
 def find_phrases(phrases: Phrases, texts: pa.Array) -> Hits:

@@ -9,6 +9,8 @@ import pytest
 from conftest import run_main, write_recipe
 
 from analyze import leakage
+from analyze.findings import is_answered
+from analyze.leakage import answers_of
 from analyze.overlaps import pair_up
 from analyze.sampled_ngrams import sample_ngrams
 from snakmodel.config import BadInput
@@ -184,6 +186,34 @@ def test_every_letter_has_a_number_of_its_own_and_equal_ones_only_with_its_other
             assert not unicodedata.is_normalized("NFC", letter) or table[point] == 2, letter
     assert all(len(same) == 1 for same in numbers.values()) and len(numbers) > 100_000
     assert not any(chr(point).isalnum() for point in range(CODE_POINTS, 0x110000))
+
+
+def test_runs_of_other_words_with_one_hash_are_told_apart():
+    """The hash of a word turns by five bits a letter: letters 64 apart meet, and two of them are gone."""
+    items = ["en to tre " + "a" * 129, "en to tre a", "x" * 128 + "ja", "ja", "en to tre a", ""]
+    phrases = prepare(items, [4] * len(items))
+    assert len(phrases.lengths_R) == 4 and len(set(phrases.hashes_R[:4].tolist())) == 2
+    hits = find_phrases(phrases, pa.array([f"så: {item}." for item in items]))
+    found = {t: {int(phrases.items_E[phrases.first_R[run]]) for run in hits.runs[hits.texts == t]} for t in range(6)}
+    assert found == {0: {0}, 1: {1}, 2: {2}, 3: {3}, 4: {1}, 5: set()}
+    assert len(find_phrases(prepare([], []), pa.array(["en"])).texts) == 0
+
+
+def test_an_answer_stands_beside_the_question_or_ends_the_item_and_is_no_label():
+    question = "hvad hedder den største by i Danmark og hvor ligger den"
+    for text, item, answer, answered in (
+        (f"{question} Aarhus", question, "Aarhus", True),
+        (f"Aarhus? {question}", question, "Aarhus", True),
+        (question, question, "Danmark", False),  # one of its own words
+        (f"{question} København", f"{question} København", "København", True),  # the right option
+        (f"{question} nej nej nej Aarhus", question, "Aarhus", False),
+    ):
+        words = text.lower().replace("?", "").split()
+        start = words.index("hvad")
+        assert is_answered(text, start, len(item.split()), item, answer, 3) == answered, text
+    rows = [{"source": "labels", "answer": ("god", "dårlig")[n % 2]} for n in range(30)]
+    rows += [{"source": "facts", "answer": f"by {n}"} for n in range(30)]
+    assert answers_of(rows) == [""] * 30 + [f"by {n}" for n in range(30)]
 
 
 def test_a_stretch_goes_on_only_where_both_go_on_and_shares_count_words_once():
