@@ -58,9 +58,11 @@ class Changes(Mapping[str, torch.Tensor]):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.names = folder, list(adapted_weights(folder))
+        self.folder, self.names = folder, adapted_weights(folder)
 
     def __getitem__(self, weight: str) -> torch.Tensor:
+        if weight not in self.names:
+            raise KeyError(weight)
         up, down = read_factors(self.folder, weight)
         return up @ down
 

@@ -63,6 +63,11 @@ def a_matrix_without_adapter_has_changed(before, after, changes):
     return "embed_tokens.weight is not the base's, and has no adapter"
 
 
+def test_an_adapters_changes_are_those_of_its_matrices_and_of_no_other(planted, tmp_path):
+    changes = Changes(tmp_path)
+    assert "lm_head.weight" in changes and "model.embed_tokens.weight" not in changes
+
+
 def a_weight_is_not_a_number(before, after, changes):
     after["lm_head.weight"][0, 0] = float("nan")
     return "lm_head.weight is not .* off by nan"
