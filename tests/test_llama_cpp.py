@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import torch
 from conftest import ROOT, small_model
-from test_gguf import SENTENCES, SPACE_FIRST, TEXTS, VOCABULARY, llama_tokenizer  # noqa: F401 (a fixture)
+from test_gguf import SENTENCES, SPACE_FIRST, TEXTS, VOCABULARY
 
 from finetune.gguf_file import write_gguf
 from snakmodel.prompts import prompt_ids, set_format
@@ -36,7 +36,7 @@ def ask(path, **asked):
 
 
 @pytest.fixture(scope="module")
-def model(llama_tokenizer):  # noqa: F811
+def model(llama_tokenizer):
     """A small model that has learnt the sentences by heart, so that its likeliest tokens are clear."""
     sizes = {"vocab_size": VOCABULARY, "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
     model = small_model(7, **sizes).train()
@@ -59,7 +59,7 @@ def continuation(model, ids, length=16):
     return out
 
 
-def test_llama_cpp_cuts_texts_as_transformers_does_and_says_the_same(model, llama_tokenizer, tmp_path):  # noqa: F811
+def test_llama_cpp_cuts_texts_as_transformers_does_and_says_the_same(model, llama_tokenizer, tmp_path):
     model.save_pretrained(tmp_path)
     llama_tokenizer.save_pretrained(tmp_path)
     write_gguf(tmp_path, tmp_path / "f16.gguf", "gguf-f16", "x")
@@ -73,7 +73,7 @@ def test_llama_cpp_cuts_texts_as_transformers_does_and_says_the_same(model, llam
     assert ask(tmp_path / "q8.gguf", texts=texts)["texts"] == said["texts"]
 
 
-def test_llama_cpp_cuts_a_chat_as_it_was_trained(model, llama_tokenizer, tmp_path):  # noqa: F811
+def test_llama_cpp_cuts_a_chat_as_it_was_trained(model, llama_tokenizer, tmp_path):
     set_format(llama_tokenizer, "chat")
     model.save_pretrained(tmp_path)
     llama_tokenizer.save_pretrained(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import run_main, save_step, small_model, write_recipe
 from safetensors import safe_open
-from test_gguf import SENTENCES, VOCABULARY, llama_tokenizer  # noqa: F401 (a fixture)
+from test_gguf import SENTENCES, VOCABULARY
 
 from finetune import gguf_file, release
 from finetune.release import Measured, differences, fault_of, scores_of
@@ -24,7 +24,7 @@ stored = gguf_file.store
 
 
 @pytest.fixture
-def recipe(tmp_path, llama_tokenizer):  # noqa: F811
+def recipe(tmp_path, llama_tokenizer):
     """A run of step 8, which continues a base that lies elsewhere, with held-out sentences and a task."""
     models = tmp_path / "run/models"
     sizes = {"vocab_size": VOCABULARY, "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
