@@ -197,6 +197,7 @@ def tuning(records: dict[str, Record], number: int) -> dict[str, Any]:
         "record": record,
         "data": "Preference pairs" if on_pairs else "Instructions",
         "counts": [] if source is None else source["counts"],
+        "dropped": record["dropped"] if "dropped" in record else {},
         "held_out": record["held_out"] if on_pairs else None,
         "contaminated": records.get(f"contaminated {number}"),
     }

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from finetune import card
 from snakmodel.config import BadInput
-from snakmodel.records import read_json, write_json
+from snakmodel.records import identity, read_json, write_json
 
 SERIES = "all-r8-chat"
 PARTS = ("models", "instruct", "checkpoints", "corpus", "scores", "release")
@@ -81,11 +81,11 @@ def test_a_model_that_was_tuned_from_somebody_elses_says_so_and_claims_no_pre_tr
     words = copy_run(tiny_run, tmp_path, "models", "instruct")
     adapter = tmp_path / f"run/instruct/adapters/{SERIES}/step-00016"
     for path, name, planted in (
-        (tmp_path / f"run/instruct/{SERIES}/step-00016/run.json", "adapter", str(adapter)),
         (adapter / "run.json", "model", "meta-llama/Llama-2-7b-chat-hf=0123abc"),
+        (tmp_path / f"run/instruct/{SERIES}/step-00016/run.json", "adapter", str(adapter)),
     ):
         record = read_json(path)
-        record["inputs"][name]["path"] = planted
+        record["inputs"][name] = {"path": planted, "hash": identity(planted)}
         write_json(path, record)
     run_main(card, words[1], *words[2:], "steps=last")
     text = (tmp_path / f"run/cards/{SERIES}/step-00016/README.md").read_text()
@@ -109,8 +109,12 @@ def test_a_run_that_has_moved_has_the_same_card_and_one_whose_tuning_is_gone_has
         path: (tiny_run.parent / "run" / path).rename(tmp_path / f"aside-{number}")
         for number, path in enumerate(("models", "instruct"))
     }
+    tuning = tmp_path / f"run/instruct/adapters/{SERIES}/step-00016/run.json"
     try:
         run_main(card, words[1], *words[2:], "steps=last")
+        write_json(tuning, read_json(tuning) | {"examples": 0})
+        with pytest.raises(BadInput, match="is not there any more, or has changed: the card cannot say"):
+            run_main(card, words[1], *words[2:], "steps=last")
     finally:
         for path, aside in before.items():
             aside.rename(tiny_run.parent / "run" / path)
@@ -119,10 +123,6 @@ def test_a_run_that_has_moved_has_the_same_card_and_one_whose_tuning_is_gone_has
     )
     places = str(tmp_path / "run"), str(tiny_run.parent / "run")
     assert moved.replace(*places) == here
-    tuning = tmp_path / f"run/instruct/adapters/{SERIES}/step-00016/run.json"
-    write_json(tuning, read_json(tuning) | {"examples": 0})
-    with pytest.raises(BadInput, match="is not there any more, or has changed: the card cannot say"):
-        run_main(card, words[1], *words[2:], "steps=last")
 
 
 def test_a_card_is_written_again_once_there_are_other_scores_and_forms_of_another_model_are_left_out(
