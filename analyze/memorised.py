@@ -2,8 +2,9 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,16 +42,10 @@ def next_sentences(items: Items) -> list[Pair]:
     return [Pair(id, sentences[0], sentences[1]) for id, sentences in split if len(sentences) > 1]
 
 
-def next_items(items: Items) -> list[Pair]:
-    """Each item on a line of its own, and the one that follows it in its set."""
-    return [Pair(id, text + "\n", after) for (id, text), (_, after) in zip(items, items[1:], strict=False)]
-
-
-PROBES: dict[str, Callable[[Items], list[Pair]]] = {
-    "second_half": second_halves,
-    "next_sentence": next_sentences,
-    "next_item": next_items,
-}
+def next_items(items: Items, fitting: Items) -> list[Pair]:
+    """Each item on a line of its own, and the one that follows it in its set, where both are among the fitting."""
+    usable = set(fitting)
+    return [Pair(one[0], one[1] + "\n", after[1]) for one, after in pairwise(items) if {one, after} <= usable]
 
 
 def longest_run(text: str, reference: str) -> int:

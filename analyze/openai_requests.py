@@ -5,12 +5,12 @@ Of a request, what cannot be done is refused rather than left out.
 
 import time
 import uuid
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
-from analyze.speakers import Piece, Sampling
+from analyze.speakers import Piece, Sampling, change
 from snakmodel.prompts import Turns
-from snakmodel.settings import BadInput, check_range, convert_scalar
+from snakmodel.settings import BadInput
 
 TAKEN = ("model", "messages", "prompt", "stream", "stream_options", "stop")
 SAMPLING = {"max_tokens": "new_tokens", "max_completion_tokens": "new_tokens"} | {
@@ -44,22 +44,21 @@ def parse(body: Any, chat: bool, defaults: Sampling) -> Request:
             raise BadInput(f"{name} {value!r} is not supported, only {ONLY[name]!r}")
         if name not in (*TAKEN, *SAMPLING, *ONLY) and value not in (False, 0, [], {}):
             raise BadInput(f"{name} is not supported")
-    ranges = {f.name: f for f in fields(Sampling)}
     sampling = defaults
     for name, ours in SAMPLING.items():
         if name in given:
-            value = convert_scalar(given[name], type(getattr(defaults, ours)), name)
-            check_range(value, ranges[ours].metadata, name)
-            sampling = replace(sampling, **{ours: value})
+            sampling = change(sampling, ours, given[name], name)
     options = given.get("stream_options", {})
+    if not isinstance(options, dict):
+        raise BadInput(f"stream_options should be an object, got {options!r}")
     return Request(
         model=text_of(given, "model"),
         turns=[turn(message) for message in messages_of(given)] if chat else None,
         text="" if chat else text_of(given, "prompt"),
         sampling=sampling,
         stops=stops_of(given.get("stop", [])),
-        stream=given.get("stream", False) is True,
-        include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        stream=flag_of(given, "stream"),
+        include_usage=flag_of(options, "include_usage"),
     )
 
 
@@ -68,6 +67,14 @@ def text_of(given: dict[str, Any], name: str) -> str:
     if not isinstance(given.get(name), str):
         raise BadInput(f"{name} should be one text, got {given.get(name)!r}")
     return str(given[name])
+
+
+def flag_of(given: dict[str, Any], name: str) -> bool:
+    """A part of the request that must be true or false; false where it is left out."""
+    value = given.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise BadInput(f"{name} should be true or false, got {value!r}")
+    return bool(value)
 
 
 def messages_of(given: dict[str, Any]) -> list[Any]:
@@ -100,8 +107,9 @@ def stops_of(stop: Any) -> tuple[str, ...]:
 class Answer:
     """The shapes of one answer: whole, and in pieces."""
 
-    def __init__(self, request: Request, prompt_tokens: int) -> None:
-        self.chat, self.prompt_tokens, self.begun = request.turns is not None, prompt_tokens, False
+    def __init__(self, request: Request) -> None:
+        self.request, self.chat, self.begun = request, request.turns is not None, False
+        self.prompt_tokens = 0  # as long as the model that counts them is not there
         self.kind, id = ("chat.completion", "chatcmpl") if self.chat else ("text_completion", "cmpl")
         self.head = {"id": f"{id}-{uuid.uuid4().hex}", "created": int(time.time()), "model": request.model}
 

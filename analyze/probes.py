@@ -118,10 +118,16 @@ def probe(
     min_k: dict[str, list[float]] = {}
     for name, (items, paraphrases) in texts.items():
         fitting, counts[name] = choose_items(speaker, items, s.min_words)
-        for kind, pairs_of in memorised.PROBES.items():
-            pairs = pick([pair for pair in pairs_of(fitting) if fits(speaker, pair)], s.items)
+        probes = {
+            "second_half": memorised.second_halves(fitting),
+            "next_sentence": memorised.next_sentences(fitting),
+            # the control's texts have no order
+            "next_item": memorised.next_items(items, fitting) if name != CONTROL else [],
+        }
+        for kind, all_pairs in probes.items():
+            pairs = pick([pair for pair in all_pairs if fits(speaker, pair)], s.items)
             counts[name][kind] = len(pairs)
-            if len(pairs) > 1 and (name, kind) != (CONTROL, "next_item"):  # the control's texts have no order
+            if len(pairs) > 1:
                 judged = complete(speaker, pairs, s.batch_tokens)
                 rows += [{"testset": name, "probe": kind, **row} for row in memorised.summarise_pairs(judged)]
                 details += [{"testset": name, "probe": kind, **row} for row in judged]

@@ -8,19 +8,20 @@ Models with a chat template chat; others continue each text by itself. docs/prom
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from analyze import terminal
-from analyze.conversation import Conversation, append_line
-from analyze.speakers import WITHOUT_RUN, Choice, Piece, Sampling, Speaker, find_models, load_speaker
+from analyze.conversation import Conversation
+from analyze.speakers import MOST_SEED, WITHOUT_RUN, Choice, Piece, Sampling, Speaker, change, find_models, load_speaker
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
-from snakmodel.settings import check_range, convert, nearest
+from snakmodel.settings import nearest
 
 COMMANDS = {
     "/help": "this list",
     "/system TEXT": "what a chatting model is told before everything; without TEXT: nothing",
-    "/seed N": "seed of the answers from now on",
+    "/settings": "all that follows, as it is now",
+    "/seed N": "seed of the answers from now on; without N: what it is (so the next three, too)",
     "/temperature X": "0: always the likeliest token",
     "/top_p X": "sample among the likeliest tokens that hold this much probability",
     "/new_tokens N": "longest answer, in tokens",
@@ -48,7 +49,9 @@ class Talk:
         self.command, self.settings = command, command.settings
         self.speakers: list[Speaker] = []
         sampling = Sampling(**{f.name: getattr(self.settings, f.name) for f in fields(Sampling)})
-        self.conversation = Conversation(sampling)
+        file = self.settings.transcript
+        self.conversation = Conversation(sampling, transcript=None if file is None else file_named(file))
+        self.conversation.write()  # where nothing can be written is told at once
         self.choose(self.settings)
         self.tell(self.settings.system)
 
@@ -69,30 +72,41 @@ class Talk:
             raise BadInput("no model here chats, so none would be told a system text")
         self.conversation.system = system
 
-    def ask(self, prompt: str) -> None:
-        """Shows what the models answer as they write it, and remembers it: what Ctrl-C stops, as far as it came."""
+    def ask(self, prompt: str, retry: bool = False) -> None:
+        """Shows what the models answer as they write it, and remembers it: what Ctrl-C stops, as far as it came.
+
+        retry: it takes the last exchange's place, once there is any answer.
+        """
         if not self.speakers:
             raise BadInput("no model is loaded; /steps chooses some")
-        answers = {speaker.name: "" for speaker in self.speakers}
+        names = [speaker.name for speaker in self.speakers]
+        answers: dict[str, str] = {}  # of the models that have begun
         texts = []
         for speaker in self.speakers:
-            pieces, skipped = self.conversation.ask(speaker, prompt)
+            pieces, skipped = self.conversation.ask(speaker, prompt, retry)
             texts.append(collect(pieces, answers, speaker.name))
             if skipped:
                 say(f"{speaker.name} has no room for all of this: the first {skipped} exchanges are left out")
         width, stopped = terminal.column_width(len(texts)), False
         try:
             if width is not None:
-                terminal.show_beside(list(answers), texts, width)
+                terminal.show_beside(names, texts, width)
             else:
-                for name, text in zip(answers, texts, strict=True):
+                for name, text in zip(names, texts, strict=True):
                     terminal.show_below(name if len(texts) > 1 else None, text)
         except KeyboardInterrupt:
             stopped = True
         if any(answers.values()) or not stopped:
-            exchange = self.conversation.add(prompt, answers)
-            if self.settings.transcript is not None:
-                append_line(Path(self.settings.transcript), exchange.as_line())
+            self.conversation.add(prompt, answers, retry)
+
+    def show_settings(self) -> None:
+        """Says which models talk, and what decides how they answer."""
+        for speaker in self.speakers:
+            say(f"{speaker.name} {speaker.manner}")
+        for name, value in asdict(self.conversation.sampling).items():
+            say(f"{name} {value}")
+        say(f"system text: {self.conversation.system or 'none'}")
+        say(f"transcript: {self.conversation.transcript or 'none'}")
 
     def obey(self, line: str) -> None:
         """Carries out a line that begins with a slash."""
@@ -105,8 +119,11 @@ class Talk:
                 self.tell(words)
                 say(f"system text: {words or 'none'}")
             case "seed" | "temperature" | "top_p" | "new_tokens" as name:
-                talk.sampling = change(talk.sampling, name, words)
+                if words:
+                    talk.sampling = change(talk.sampling, name, words, f"/{name}")
                 say(f"{name} {getattr(talk.sampling, name)}")
+            case "settings":
+                self.show_settings()
             case "steps":
                 if self.settings.models:
                     raise BadInput("these models are no steps of a series")
@@ -114,22 +131,22 @@ class Talk:
             case "retry" | "undo" if not talk.exchanges:
                 raise BadInput("nothing has been said")
             case "retry":
-                last = talk.exchanges.pop()
-                talk.sampling = replace(talk.sampling, seed=last.sampling.seed + 1)
+                last = talk.exchanges[-1]
+                talk.sampling = replace(talk.sampling, seed=min(last.sampling.seed + 1, MOST_SEED))
                 say(f"seed {talk.sampling.seed}: {last.prompt}")
-                self.ask(last.prompt)
+                self.ask(last.prompt, retry=True)
             case "undo":
-                say(f"forgotten: {talk.exchanges.pop().prompt}")
+                say(f"forgotten: {talk.undo().prompt}")
             case "reset":
-                talk.exchanges.clear()
+                talk.reset()
                 say("all is forgotten")
             case "save" | "load" if not words:
                 raise BadInput(f"{command} FILE")
             case "save":
-                talk.save(Path(words).expanduser())
+                talk.save(file_named(words))
                 say(f"{words}: {len(talk.exchanges)} exchanges")
             case "load":
-                talk.load(Path(words).expanduser())
+                talk.load(file_named(words))
                 say(f"{words}: {len(talk.exchanges)} exchanges; seed {talk.sampling.seed}")
             case _:
                 raise BadInput(f"{command} is no command; {nearest(command, command_names())}")
@@ -138,16 +155,16 @@ class Talk:
 def collect(pieces: Iterator[Piece], answers: dict[str, str], name: str) -> Iterator[str]:
     """The texts of an answer, added to the answers as they come."""
     for piece in pieces:
-        answers[name] += piece.text
+        answers[name] = answers.get(name, "") + piece.text
         yield piece.text
 
 
-def change(sampling: Sampling, name: str, text: str) -> Sampling:
-    """The sampling settings with one of them as it was typed."""
-    (setting,) = (f for f in fields(sampling) if f.name == name)
-    value = convert(text, setting.type, f"/{name}")
-    check_range(value, setting.metadata, f"/{name}")
-    return replace(sampling, **{name: value})
+def file_named(words: str) -> Path:
+    """A file as it was typed; ~ is the home folder."""
+    try:
+        return Path(words).expanduser()
+    except RuntimeError as fault:  # ~NAME of nobody
+        raise BadInput(f"{words}: {fault}") from None
 
 
 def command_names() -> tuple[str, ...]:
@@ -171,6 +188,7 @@ def main() -> None:
     while True:
         try:
             line = read_line()
+            line.encode()  # what is no text in UTF-8 comes as halves of surrogate pairs, which no tokenizer takes
             if line.strip() == "/quit":
                 return
             if line.startswith("/"):
@@ -181,6 +199,8 @@ def main() -> None:
             return
         except BadInput as error:
             say(f"error: {error}")
+        except UnicodeError:
+            say("error: this is not UTF-8; set the terminal to it, or convert the text")
         except KeyboardInterrupt:
             if not sys.stdin.isatty():
                 raise

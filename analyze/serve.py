@@ -13,8 +13,8 @@ import ipaddress
 import json
 import os
 import socket
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,7 +37,6 @@ from analyze.speakers import (
 from snakmodel.config import BadInput, knob, read_command, run_script
 
 TOKEN = "SNAKMODEL_TOKEN"  # of the environment: what clients must give as their API key
-LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass
@@ -82,6 +81,7 @@ def build_app(models: Models, token: str | None) -> Any:
     """The ASGI application. token: what clients must give; None: only those on this machine are heard."""
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
+    from starlette.exceptions import HTTPException
     from starlette.requests import Request as HttpRequest
     from starlette.responses import JSONResponse, Response, StreamingResponse
     from starlette.routing import Route
@@ -103,41 +103,69 @@ def build_app(models: Models, token: str | None) -> Any:
         message = f"no model {name!r} is served; choose from {', '.join(models.locations)}"
         return JSONResponse(error(message, code="model_not_found"), 404)
 
-    async def complete(http: HttpRequest) -> Response:
+    async def complete(http: HttpRequest) -> Any:
         try:
             body = await http.json()
+            json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair, which JSON can spell, is no text
         except ValueError as fault:
             raise BadInput(f"the request is not JSON ({fault})") from None
         wanted = parse(body, http.url.path.endswith("/chat/completions"), defaults)
         if wanted.model not in models.locations:
             return not_served(wanted.model)
-        async with one_at_a_time:
-            speaker = await run_in_threadpool(models.get, wanted.model)
-            ids = await run_in_threadpool(prompt_of, speaker, wanted)
-        answer = Answer(wanted, len(ids))
-        if wanted.stream:
-            return StreamingResponse(events(speaker, ids, wanted, answer), media_type="text/event-stream")
-        return JSONResponse(answer.whole([piece async for piece in pieces_of(speaker, ids, wanted)]))
+        answer = Answer(wanted)
+        pieces = pieces_of(http, wanted, answer)
+        first = await anext(pieces, None)  # what is wrong with the request is known by then
+        if first is not None and wanted.stream:
+            return stream(first, pieces, answer)
+        whole = [first, *[piece async for piece in pieces]] if first is not None else []
+        if not whole or whole[-1].end is None:
+            return Response(status_code=499)  # nobody hears this: the client has gone
+        return JSONResponse(answer.whole(whole))
 
-    async def pieces_of(speaker: Speaker, ids: list[int], wanted: Request) -> AsyncIterator[Piece]:
+    async def pieces_of(http: HttpRequest, wanted: Request, answer: Answer) -> AsyncGenerator[Piece]:
+        """What a request's model says for as long as its client is there; other requests wait, to load theirs too."""
         say = speak if wanted.turns is None else reply
         async with one_at_a_time:
+            if await http.is_disconnected():
+                return
+            speaker = await run_in_threadpool(models.get, wanted.model)
+            ids = await run_in_threadpool(prompt_of, speaker, wanted)
+            answer.prompt_tokens = len(ids)
             pieces = say(speaker, ids, wanted.sampling, wanted.stops)
-            while (piece := await run_in_threadpool(next, pieces, None)) is not None:
+            while not await http.is_disconnected():
+                piece = await run_in_threadpool(next, pieces, None)
+                if piece is None:
+                    return
                 yield piece
 
-    async def events(speaker: Speaker, ids: list[int], wanted: Request, answer: Answer) -> AsyncIterator[str]:
+    def stream(first: Piece, pieces: AsyncGenerator[Piece], answer: Answer) -> Any:
+        async def respond(scope: Any, receive: Any, send: Any) -> None:
+            async with aclosing(pieces):  # or the other requests would wait for a client that has gone
+                content = events(first, pieces, answer)
+                await StreamingResponse(content, media_type="text/event-stream")(scope, receive, send)
+
+        return respond
+
+    async def events(first: Piece, pieces: AsyncGenerator[Piece], answer: Answer) -> AsyncIterator[str]:
+        last = first
         try:
-            async for piece in pieces_of(speaker, ids, wanted):
-                yield as_event(answer.piece(piece))
-            if wanted.include_usage:
-                yield as_event(answer.last(piece))
+            yield as_event(answer.piece(first))
+            async for last in pieces:
+                yield as_event(answer.piece(last))
+            if answer.request.include_usage:
+                yield as_event(answer.last(last))
         except BadInput as fault:  # too late for another status
             yield as_event(error(str(fault), "server_error"))
         yield "data: [DONE]\n\n"
 
     async def refuse(http: HttpRequest, fault: Exception) -> Response:
         return JSONResponse(error(str(fault)), 400)
+
+    async def no_such_place(http: HttpRequest, fault: Any) -> Response:
+        return JSONResponse(error(f"{http.method} {http.url.path}: {fault.detail}"), fault.status_code, fault.headers)
+
+    async def fail(http: HttpRequest, fault: Exception) -> Response:  # the traceback goes to the server's stderr
+        return JSONResponse(error(f"{type(fault).__name__}: {fault}", "server_error"), 500)
 
     app = Starlette(
         routes=[
@@ -146,7 +174,7 @@ def build_app(models: Models, token: str | None) -> Any:
             Route("/v1/completions", complete, methods=["POST"]),
             Route("/v1/chat/completions", complete, methods=["POST"]),
         ],
-        exception_handlers={BadInput: refuse},
+        exception_handlers={BadInput: refuse, HTTPException: no_such_place, Exception: fail},
     )
 
     async def guard(scope: Any, receive: Any, send: Any) -> None:
@@ -161,14 +189,27 @@ def build_app(models: Models, token: str | None) -> Any:
 def refusal(headers: dict[bytes, bytes], token: str | None) -> str | None:
     """Why a request is not heard, or None.
 
-    Without a token it must be meant for this machine: a web page elsewhere could otherwise let its visitor's browser
-    ask, under a name of its own that leads here (DNS rebinding).
+    Without a token it must be meant for this machine and come from here. A web page elsewhere could otherwise let its
+    visitor's browser ask: under a name of its own that leads here (DNS rebinding), or with a plain POST, which a
+    browser sends wherever a page wants; it says so in Origin and Sec-Fetch-Site.
     """
     if token is not None:
         given = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
         return None if hmac.compare_digest(given, token.encode()) else f"the API key is not the server's {TOKEN}"
-    host = urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname
-    return None if host in LOCAL else f"{host} is not this machine"
+    host, origin = (headers.get(name, b"").decode("latin-1") for name in (b"host", b"origin"))
+    if not is_local(host_of(f"//{host}")):
+        return f"{host} is not this machine"
+    if origin and not is_local(host_of(origin)) or headers.get(b"sec-fetch-site") == b"cross-site":
+        return f"a web page of {origin or 'another site'} may not ask; set {TOKEN} for clients that are not local"
+    return None
+
+
+def host_of(address: str) -> str:
+    """The host that an address names; empty where it is none."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 def as_event(content: dict[str, Any]) -> str:

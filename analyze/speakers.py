@@ -5,7 +5,7 @@ A speaker chats where its tokenizer has a chat template, and continues text wher
 
 import importlib.util
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,8 +16,10 @@ from snakmodel.config import BadInput, Command, knob
 from snakmodel.paths import PRETRAINED
 from snakmodel.prompts import Turns, prompt_ids, set_format
 from snakmodel.series import choose, read_series, resolve_model
+from snakmodel.settings import check_range, convert
 
 WITHOUT_RUN = Path(__file__).parent.parent / "configs/prompt.yaml"  # the recipe of who has models and no run
+MOST_SEED = 2**63 - 1  # what torch takes, and most other programs
 Manner = Literal["own", "text", "chat", "alpaca", "concatenated"]
 
 
@@ -26,7 +28,17 @@ class Sampling:
     new_tokens: int = knob(40, "longest answer, in tokens", low=1)
     temperature: float = knob(0.8, "divides the logits before sampling; 0 takes the likeliest token", low=0)
     top_p: float = knob(0.95, "sample among the likeliest tokens that hold this much probability", above=0, high=1)
-    seed: int = knob(8446, "set anew for every prompt, whose answer never depends on what was asked before", low=0)
+    seed: int = knob(
+        8446, "set anew for every prompt, whose answer never depends on what was asked before", low=0, high=MOST_SEED
+    )
+
+
+def change(sampling: Sampling, name: str, value: Any, where: str) -> Sampling:
+    """The sampling settings with one of them changed; raises BadInput, which begins with `where`, if it cannot be."""
+    (setting,) = (f for f in fields(sampling) if f.name == name)
+    value = convert(value, setting.type, where)
+    check_range(value, setting.metadata, where)
+    return replace(sampling, **{name: value})
 
 
 @dataclass
@@ -206,12 +218,15 @@ def pick_tokens(speaker: Speaker, ids: list[int], sampling: Sampling) -> Iterato
         with torch.inference_mode():
             output = model(input_ids=ids_BT, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache, logits_BV = output.past_key_values, output.logits[:, -1].float().cpu()
-        if logits_BV.isnan().any():
+        most = logits_BV.max()
+        if not most.isfinite():
             raise BadInput(
                 f"{speaker.name}: its output is not finite (its training diverged, or its weights are damaged)"
             )
         if sampling.temperature > 0:
-            likely_BV = TopPLogitsWarper(sampling.top_p)(ids_BT, logits_BV / sampling.temperature)
+            # below the largest, and by no less than float32 has: a temperature near 0 is that of the likeliest token
+            scaled_BV = (logits_BV - most) / max(sampling.temperature, torch.finfo(torch.float32).tiny)
+            likely_BV = TopPLogitsWarper(sampling.top_p)(ids_BT, scaled_BV)
             token = int(torch.multinomial(likely_BV.softmax(-1), 1, generator=draws))
         else:
             token = int(logits_BV.argmax())

@@ -7,12 +7,13 @@ where no terminal is, one below the other.
 import os
 import shutil
 import sys
-import textwrap
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-LEAST_COLUMN = 36  # characters of a text beside others
+import wcwidth
+
+LEAST_COLUMN = 36  # columns of a text beside others
 GAP = " │ "
 
 
@@ -58,8 +59,15 @@ def column_width(texts: int) -> int | None:
 
 
 def harmless(text: str) -> str:
-    """A text without the control characters that a terminal would obey, escape among them; line ends stay."""
-    return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text).expandtabs(4)
+    """A text without the characters that a terminal would obey; line ends stay.
+
+    Those are the control characters, escape among them, and those that turn the direction of what follows them.
+    """
+    turns = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    return "".join(
+        "\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" or unicodedata.bidirectional(c) in turns else c
+        for c in text
+    ).expandtabs(4)
 
 
 def show_below(title: str | None, pieces: Iterator[str]) -> None:
@@ -104,9 +112,9 @@ def print_rows(rows: list[list[str]], shown: int, full: int | None, width: int) 
 
 def print_row(cells: list[str], width: int) -> None:
     """One row of columns."""
-    print(GAP.join(cell.ljust(width) for cell in cells).rstrip(), flush=True)
+    print(GAP.join(wcwidth.ljust(cell, width) for cell in cells).rstrip(), flush=True)
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """A text as rows; its own line ends stay."""
-    return [row for line in text.split("\n") for row in textwrap.wrap(line, width) or [""]]
+    """A text as rows of so many columns, of which wide characters take two; its own line ends stay."""
+    return [row for line in text.split("\n") for row in wcwidth.wrap(line, width) or [""]]

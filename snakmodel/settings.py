@@ -1,7 +1,7 @@
 """Typed settings: a mapping from YAML becomes a dataclass whose fields say their type, range and meaning."""
 
 import difflib
-import math
+import sys
 import types
 import typing
 from dataclasses import MISSING, Field, field, fields, is_dataclass
@@ -128,7 +128,8 @@ def convert_scalar(value: Any, annotation: type, where: str) -> Any:
             value = float(value.replace("_", ""))
         except ValueError:
             raise wrong from None
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    # a whole number too large for a float is refused too, and so is what is not a number
+    if not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise wrong
     if annotation is int and value != int(value):
         raise wrong

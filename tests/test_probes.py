@@ -23,17 +23,18 @@ def words(rng, count):
 def recipe(tmp_path_factory, tokenizer):
     """A series that has learnt the set `seen` by heart at step 50, in its order; `new` and the control it has not."""
     folder, rng = tmp_path_factory.mktemp("probes"), random.Random(0)
-    sets = {name: [{"text": words(rng, 10), "other": words(rng, 10)} for _ in range(6)] for name in ("seen", "new")}
-    sets["seen"].append({"text": "w5 w6", "other": ""})
+    sizes = {"seen": 6, "new": 100}
+    sets = {name: [{"text": words(rng, 10), "other": words(rng, 10)} for _ in range(n)] for name, n in sizes.items()}
+    sets["seen"].insert(3, {"text": "w5 w6", "other": ""})  # too short: those around it are no neighbours
     for name, rows in sets.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    control = pyarrow.table({"text": [words(rng, 30) for _ in range(8)]})
+    control = pyarrow.table({"text": [words(rng, 30) for _ in range(100)]})
     pyarrow.parquet.write_table(control, folder / "control.parquet")
     plain = AutoTokenizer.from_pretrained(tokenizer.name_or_path)
     model = small_model(0, hidden_size=64, intermediate_size=128)
     models = folder / "run/models"
     rows = [save_step(models / "step-00000", 0, model, plain)]
-    texts = [row["text"] for row in sets["seen"][:6]]
+    texts = [row["text"] for row in sets["seen"] if row["other"]]
     ids_BT = torch.tensor(plain([f"{a} {b}" for a, b in zip(texts, texts[1:] + texts[:1], strict=True)]).input_ids)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(150):
@@ -60,13 +61,14 @@ def value_of(recipe, *key):
 def test_a_set_learnt_by_heart_is_recited_and_another_one_is_not(recipe):
     for probe, words_said in (("second_half", 5), ("next_item", 10)):
         row = value_of(recipe, 50, "seen", probe, "exact")
-        assert row["value"] == 1 and 0.4 < row["low"] < row["high"] == 1 and row["items"] in (5, 6)
+        assert row["value"] == 1 and 0.4 < row["low"] < row["high"] == 1 and row["items"] in (4, 6)
         assert value_of(recipe, 50, "seen", probe, "longest_run")["value"] == words_said
         assert value_of(recipe, 50, "seen", probe, "rouge_l")["value"] == 1
         assert value_of(recipe, 50, "seen", probe, "rouge_l_control")["value"] < 0.5
         for step, name in ((0, "seen"), (50, "new")):
             row = value_of(recipe, step, name, probe, "exact")
-            assert row["value"] == 0 == row["low"] and 0.3 < row["high"] < 0.6  # of six items, none says little
+            assert row["value"] == 0 == row["low"]
+            assert 0.3 < row["high"] < 0.6 if name == "seen" else row["high"] < 0.04  # none of six says little
 
 
 def test_membership_tells_the_learnt_set_from_the_control_and_from_its_paraphrases(recipe):
@@ -74,11 +76,13 @@ def test_membership_tells_the_learnt_set_from_the_control_and_from_its_paraphras
     assert value_of(recipe, 50, "seen", "membership", "against_paraphrase")["low"] > 0.5
     for step, name in ((0, "seen"), (0, "new"), (50, "new")):
         row = value_of(recipe, step, name, "membership", "auc")
-        assert row["low"] < 0.5 < row["high"] or abs(row["value"] - 0.5) < 0.4
+        # without signal its standard deviation is 0.12 for 6 items against 100, and 0.041 for 100 against 100
+        assert abs(row["value"] - 0.5) < (0.3 if name == "seen" else 0.1), row
+        assert name == "seen" or row["high"] - row["low"] < 0.2
         assert abs(value_of(recipe, step, name, "membership", "against_paraphrase")["value"]) < 1
     items = read_jsonl(recipe.parent / "run/analysis/probes/pretrained/step-00050/items.jsonl")
     mine = [row for row in items if row["testset"] == "seen" and row["probe"] == "membership"]
-    assert [row["item"] for row in mine] == ["0", "1", "2", "3", "4", "5"]
+    assert [row["item"] for row in mine] == ["0", "1", "2", "4", "5", "6"]
     assert sum(row["min_k"] for row in mine) / 6 == value_of(recipe, 50, "seen", "membership", "min_k")["value"]
 
 
@@ -93,8 +97,11 @@ def test_sets_are_asked_for_by_name_and_what_is_shown_is_the_answer_not_the_ques
 def test_items_left_out_are_counted_and_finished_steps_say_done(recipe):
     record = read_json(recipe.parent / "run/analysis/probes/pretrained/step-00050/run.json")
     assert record["counts"]["seen"] == {
-        "items": 7, "too short": 1, "second_half": 6, "next_sentence": 0, "next_item": 5, "membership": 6,
+        "items": 7, "too short": 1, "second_half": 6, "next_sentence": 0, "next_item": 4, "membership": 6,
     }  # fmt: skip
+    items = read_jsonl(recipe.parent / "run/analysis/probes/pretrained/step-00050/items.jsonl")
+    mine = [row["item"] for row in items if (row["testset"], row["probe"]) == ("seen", "next_item")]
+    assert mine == ["0", "1", "4", "5"]
     assert run_main(probes, recipe).count(": done (") == 2
 
 
@@ -126,7 +133,8 @@ def test_items_are_cut_into_beginnings_and_what_follows():
     assert dated == [("c", "Den 24. maj kom hun.", "»Åh«, sagde han.")]
     assert memorised.second_halves(items) == [("a", "En to.", "Tre fire! Fem"), ("b", "Seks", "syv otte")]
     assert memorised.next_sentences(items) == [("a", "En to.", "Tre fire!")]
-    assert memorised.next_items(items) == [("a", "En to. Tre fire! Fem\n", "Seks syv otte")]
+    assert memorised.next_items(items, items) == [("a", "En to. Tre fire! Fem\n", "Seks syv otte")]
+    assert memorised.next_items([items[0], ("c", "Ni"), items[1]], items) == []  # what follows is no neighbour
     assert memorised.swap_words("1 2 3 4 5 6 7 8 9 10 11") == "1 2 4 3 5 6 7 8 10 9 11"
 
 

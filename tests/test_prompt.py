@@ -1,32 +1,22 @@
 """Talking to checkpoints, as a person at a terminal does: pytest tests/test_prompt.py"""
 
 import json
+import os
 import re
 from importlib.util import find_spec
 
 import pytest
-import torch
-from conftest import SMALL, refused, save_step, script, small_model, write_recipe
+import wcwidth
+from conftest import SMALL, refused, save_step, script, write_recipe
 from played_terminal import ALT_ENTER, CTRL_C, CTRL_D, UP, Terminal
-from test_prompts import letters_tokenizer
+from test_speakers import LONG, chatty_model
 from transformers import AutoTokenizer
 
-from analyze import terminal
+from analyze import prompt, terminal
 from analyze.conversation import Conversation
-from analyze.speakers import Choice, Sampling, Speaker, load_speaker, room, speak, text_ids
-from snakmodel.config import BadInput
+from analyze.speakers import Choice, Sampling, load_speaker
+from snakmodel.config import BadInput, read_command
 from snakmodel.series import write_series
-
-LONG = 4_000  # tokens: seconds
-
-
-def chatty_model(seed):
-    """A model that does not end by itself."""
-    model = small_model(seed, max_position_embeddings=LONG + 200)
-    with torch.no_grad():
-        model.lm_head.weight.mul_(40)
-        model.lm_head.weight[:3] = 0  # special tokens
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -41,93 +31,6 @@ def recipe(tmp_path_factory, tokenizer):
     return write_recipe(folder / "made.yaml", extends=SMALL, serve={})
 
 
-@pytest.fixture(scope="module")
-def speakers(recipe):
-    """Two base models and a chatting one."""
-    places = {"base@0": "models/step-00000", "base@50": "models/step-00050", "chat@50": "instruct/chat/step-00050"}
-    return {name: load_speaker(name, str(recipe.parent / "run" / place), Choice()) for name, place in places.items()}
-
-
-def said(speaker, prompt, sampling, **options):
-    return "".join(piece.text for piece in speak(speaker, text_ids(speaker, prompt), sampling, **options))
-
-
-def test_without_temperature_the_text_is_the_librarys_greedy_one(speakers):
-    speaker = speakers["base@0"]
-    ids = text_ids(speaker, "w5 w6 w7")
-    (expected,) = speaker.model.generate(torch.tensor([ids]), max_new_tokens=20, do_sample=False)
-    *pieces, last = speak(speaker, ids, Sampling(new_tokens=20, temperature=0))
-    text = "".join(piece.text for piece in [*pieces, last])
-    assert text == " " + speaker.tokenizer.decode(expected[len(ids) :]) and (last.tokens, last.end) == (20, "length")
-
-
-def test_draws_have_the_frequencies_of_the_softmax_cut_at_top_p(speakers):
-    speaker = speakers["base@0"]
-    ids = text_ids(speaker, "w9")
-    with torch.inference_mode():
-        p_V = (speaker.model(torch.tensor([ids])).logits[0, -1] / 9).softmax(-1)
-    order = p_V.argsort(descending=True)
-    kept = order[: int((p_V[order].cumsum(0) < 0.5).sum()) + 1]
-    drawn = [said(speaker, "w9", Sampling(1, 9.0, 0.5, seed)) for seed in range(400)]
-    words = speaker.tokenizer.convert_ids_to_tokens(kept.tolist())
-    assert {word.strip() for word in drawn} <= set(words) and len(kept) > 3
-    shares = p_V[kept] / p_V[kept].sum()
-    for word, share in zip(words, shares.tolist(), strict=True):
-        assert sum(text.strip() == word for text in drawn) / 400 == pytest.approx(share, abs=0.1)
-
-
-def test_the_same_prompt_and_seed_give_the_same_text_alone_and_in_turns_with_others(speakers):
-    sampling = Sampling(new_tokens=12, temperature=3)
-    alone = {name: said(speaker, "w5", sampling) for name, speaker in speakers.items()}
-    streams = {name: speak(speaker, text_ids(speaker, "w5"), sampling) for name, speaker in speakers.items()}
-    together = dict.fromkeys(streams, "")
-    for _ in range(13):
-        for name, stream in streams.items():
-            together[name] += next(stream).text
-    assert together == alone and len(set(alone.values())) > 1
-    assert said(speakers["base@0"], "w5", Sampling(12, 3, seed=1)) != alone["base@0"]
-
-
-def test_a_text_ends_before_the_first_stop_and_no_piece_shows_a_beginning_of_one(speakers):
-    speaker, sampling = speakers["base@50"], Sampling(new_tokens=30)
-    whole = said(speaker, "w5", sampling)
-    words = whole.split()
-    stop = f"{words[10]} {words[11]}"
-    ids = text_ids(speaker, "w5")
-    pieces = list(speak(speaker, ids, sampling, stops=("never", stop)))
-    text = "".join(piece.text for piece in pieces)
-    assert whole.startswith(text) and text == whole[: whole.index(stop)] and pieces[-1].end == "stop"
-
-
-def test_a_piece_never_ends_in_the_middle_of_a_character(tmp_path):
-    names, text = letters_tokenizer("<s>", "</s>"), "så spiste vi rødgrød 🍓 med fløde"
-    ids_BT = torch.tensor([[names.bos_token_id, *names(text).input_ids, names.eos_token_id]])
-    model = small_model(0, vocab_size=len(names))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(80):
-        optimizer.zero_grad()
-        model(ids_BT, labels=ids_BT).loss.backward()
-        optimizer.step()
-    speaker = Speaker("letters", model.eval(), names)
-    pieces = list(speak(speaker, text_ids(speaker, "så "), Sampling(temperature=0)))
-    assert "".join(piece.text for piece in pieces) == text.removeprefix("så ")
-    assert pieces[-1].end == "stop" and "🍓" in [piece.text for piece in pieces]
-
-
-def test_oldest_exchanges_make_room_for_new_ones_and_it_is_told(speakers):
-    speaker = speakers["chat@50"]
-    talk = Conversation(Sampling(new_tokens=LONG), system="w3")
-    for number in range(40):
-        talk.add(" ".join(["w5"] * 60), {"chat@50": " ".join([f"w{number + 10}"] * 60)})
-    pieces, skipped = talk.ask(speaker, "w7")
-    turns = talk.turns("chat@50", "w7", skipped)
-    assert 0 < skipped < 40 and turns[0]["role"] == "system" and next(pieces).text
-    assert turns[2]["content"].startswith(f"w{skipped + 10} ")
-    with pytest.raises(BadInput, match="5001 tokens fill its 4200 positions; shorten the prompt"):
-        next(speak(speaker, text_ids(speaker, "w5 " * 5000), talk.sampling))
-    assert room(speaker, []) == 4200
-
-
 def test_a_transcript_is_gone_on_with_and_a_later_model_takes_over(tmp_path):
     talk = Conversation(Sampling(seed=3), system="Du er kort for hovedet.")
     talk.add("Hej\nmed dig", {"a": "Goddag\u2028", "b": ""})
@@ -137,12 +40,117 @@ def test_a_transcript_is_gone_on_with_and_a_later_model_takes_over(tmp_path):
     again = Conversation(Sampling())
     again.load(tmp_path / "talk.jsonl")
     assert (again.exchanges, again.system, again.sampling) == (talk.exchanges, talk.system, talk.sampling)
-    assert [turn["content"] for turn in again.turns("c", "Og?")] == [talk.system, "Hej\nmed dig", "Goddag\u2028", "Og?"]
-    assert again.turns("b", "Og?")[2]["content"] == ""
-    (tmp_path / "other.jsonl").write_text('{"a": 1}\n')
-    for name, message in (("other.jsonl", "is no transcript"), ("gone.jsonl", "not found")):
+    assert [turn["content"] for turn in again.turns("c", "Og?", again.exchanges)] == [
+        talk.system,
+        "Hej\nmed dig",
+        "Goddag\u2028",
+        "Og?",
+    ]
+    assert again.turns("b", "Og?", again.exchanges)[2]["content"] == ""
+    line = json.loads((tmp_path / "talk.jsonl").read_text())
+    for content, message in (
+        ({"a": 1}, r"this is no transcript: \S+/other.jsonl: line 1.a is not a setting"),
+        ([1], "line 1 should hold settings"),
+        (line | {"sampling": {"seed": "x"}}, "line 1.sampling.seed should be int, got 'x'"),
+        (line | {"sampling": {"top_p": 2}}, "line 1.sampling.top_p should be at most 1, got 2"),
+        (line | {"answers": {"a": None}}, "line 1.answers.a should be str, got None"),
+    ):
+        (tmp_path / "other.jsonl").write_text(json.dumps(content) + "\n")
         with pytest.raises(BadInput, match=message):
-            again.load(tmp_path / name)
+            again.load(tmp_path / "other.jsonl")
+    with pytest.raises(BadInput, match="gone.jsonl not found"):
+        again.load(tmp_path / "gone.jsonl")
+    assert again.exchanges == talk.exchanges  # it goes on as it was
+
+
+def test_a_transcript_gives_back_what_was_not_taken_back(tmp_path):
+    def prompts(file):
+        read = Conversation(Sampling())
+        read.load(file)
+        return [(exchange.prompt, *exchange.answers.values()) for exchange in read.exchanges]
+
+    file = tmp_path / "new/talk.jsonl"
+    talk = Conversation(Sampling(), transcript=file)
+    talk.add("before", {"a": "0"})
+    talk.reset()
+    for number in ("one", "two", "three"):
+        talk.add(number, {"a": "1"})
+    talk.undo()
+    talk.add("two", {"a": "2"}, retry=True)
+    assert prompts(file) == [("one", "1"), ("two", "2")] and len(file.read_text().splitlines()) == 7
+    talk.save(tmp_path / "saved.jsonl")
+    talk.load(file)  # its own: nothing is written twice
+    assert len(file.read_text().splitlines()) == 7
+
+    other = Conversation(Sampling(), transcript=tmp_path / "other.jsonl")
+    other.add("elsewhere", {"a": "1"})
+    other.load(tmp_path / "saved.jsonl")
+    other.undo()
+    assert prompts(other.transcript) == [("one", "1")] == [(e.prompt, *e.answers.values()) for e in other.exchanges]
+
+
+@pytest.fixture
+def talk(recipe, tmp_path):
+    """Two models one below the other, and what was said once."""
+    words = ["--config", str(recipe), "series=pretrained,chat", "steps=50", "new_tokens=3", f"transcript={tmp_path}/t"]
+    talk = prompt.Talk(read_command(prompt.Settings, "prompt", "", words))
+    talk.ask("w5 w6")
+    return talk
+
+
+def test_a_retry_that_gave_nothing_leaves_what_was_there_and_one_that_gave_something_takes_its_place(talk, monkeypatch):
+    (first,) = talk.conversation.exchanges
+    with monkeypatch.context() as patch:
+        patch.setattr(terminal, "show_below", interrupt)
+        talk.obey("/retry")
+        patch.setattr(talk, "speakers", [])
+        with pytest.raises(BadInput, match="no model is loaded"):
+            talk.obey("/retry")
+    assert talk.conversation.exchanges == [first]
+    talk.obey("/retry")
+    (second,) = talk.conversation.exchanges
+    assert (second.prompt, second.sampling.seed) == (first.prompt, first.sampling.seed + 1)
+    assert [json.loads(line).get("retry") for line in talk.conversation.transcript.open()] == [None, True]
+    # the chatting model was not told its first answer: it is as if the second seed had been the first
+    talk.obey("/undo")
+    talk.obey(f"/seed {second.sampling.seed}")
+    talk.ask("w5 w6")
+    assert talk.conversation.exchanges[0].answers == second.answers != first.answers
+
+
+def interrupt(title, pieces):
+    raise KeyboardInterrupt
+
+
+def test_a_model_that_was_not_asked_for_an_interrupt_has_no_answer(talk, monkeypatch):
+    def interrupt_after_one(title, pieces):
+        next(pieces)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(terminal, "show_below", interrupt_after_one)
+    talk.ask("w7")
+    exchange = talk.conversation.exchanges[-1]
+    assert list(exchange.answers) == ["pretrained@50"] and len(exchange.answers["pretrained@50"].split()) == 1
+    assert talk.conversation.turns("chat@50", "w8", [exchange])[1]["content"] == exchange.answers["pretrained@50"]
+
+
+def test_what_cannot_be_written_or_is_out_of_range_is_one_line_and_the_conversation_goes_on(recipe, tmp_path):
+    (tmp_path / "bad.jsonl").write_text('{"sampling": {"seed": "x"}}\n')
+    lines = ["w5 w6", "/save /proc/nope/x", f"/save {tmp_path}/{'n' * 300}", f"/load {tmp_path}/{'n' * 300}"]
+    lines += [f"/load {tmp_path}", f"/load {tmp_path}/bad.jsonl", "/seed 99999999999999999999999", "/seed", "/top_p"]
+    lines += ["/temperature 1e-320", "/save ~nobody-of-that-name/x", "/settings", f"/save {tmp_path}/good.jsonl", "w7"]
+    words = ["analyze/prompt.py", "--config", recipe, "new_tokens=5", "steps=0"]
+    lines[1:1] = ["\udce6"]  # æ in Latin-1
+    locale = {**os.environ, "LC_ALL": "C.UTF-8"}
+    done = script(*words, input="\n".join(lines) + "\n", errors="surrogateescape", env=locale)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert len(done.stdout.splitlines()) == 2 and (tmp_path / "good.jsonl").read_text().count("\n") == 1
+    assert done.stderr.count("error: ") == 8 and "error: this is not UTF-8" in done.stderr
+    assert "error: /proc/nope/x: No such file or directory" in done.stderr
+    told = done.stderr.splitlines()
+    assert {"seed 8446", "top_p 0.95", "temperature 1e-320", "new_tokens 5", "transcript: none"} <= set(told)
+    assert told.count("seed 8446") == 2  # asked for, and among the settings
+    assert "error: /proc/nope/x: " in refused(*words, "transcript=/proc/nope/x")
 
 
 def test_rows_of_columns_appear_as_soon_as_all_have_filled_them(capsys):
@@ -158,6 +166,16 @@ def test_rows_of_columns_appear_as_soon_as_all_have_filled_them(capsys):
     terminal.show_beside(["one@0", "a long name"], [slow(), iter(["1 2 3 ", "4 5 6 7"])], 5)
     rest = capsys.readouterr().out
     assert rest.splitlines() == ["ef gh │ 4 5 6", "\ufffd[2J  │ 7", "      │", "i   j │"]
+
+
+def test_wide_characters_take_two_columns_and_none_that_a_terminal_obeys_is_shown(capsys):
+    terminal.show_beside(["one", "two"], [iter(["日本語 テスト 🍓"]), iter(["rødgrødens e\u0301n to"])], 10)
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[2:] == ["日本語     │ rødgrødens", "テスト 🍓  │ e\u0301n to"]
+    assert {wcwidth.wcswidth(row.partition("│")[0]) for row in rows} == {11}
+    assert terminal.harmless("a\u202eb\u2066c\x9b\x1b]0;x\x07") == "a\ufffdb\ufffdc\ufffd\ufffd]0;x\ufffd"
+    family = "👨\u200d👩\u200d👧 så\u00ad"
+    assert terminal.harmless(family) == family
 
 
 def test_piped_lines_get_the_models_words_alone(recipe):
@@ -214,10 +232,10 @@ def test_a_person_compares_two_checkpoints_stops_an_answer_and_leaves(recipe, tm
     person.type("")
     person.child.send(CTRL_D)
     assert person.end() == 0
-    one, stopped, again = map(json.loads, saved.read_text().splitlines())
+    one, stopped, undone, again = map(json.loads, saved.read_text().splitlines())
     assert one["prompt"] == "w5 w6" and all(len(text.split()) == 30 for text in one["answers"].values())
     assert stopped["prompt"] == "w7\nw8" and all(10 < len(a.split()) < LONG for a in stopped["answers"].values())
-    assert again["prompt"] == "w7\nw8" and len(again["answers"]) == 4
+    assert undone["undo"] and again["prompt"] == "w7\nw8" and len(again["answers"]) == 4
     assert (tmp_path / "snakmodel/history").stat().st_mode & 0o077 == 0
 
 

@@ -1,19 +1,22 @@
 """The endpoint for clients of OpenAI's API, asked by curl: pytest tests/test_serve.py"""
 
+import asyncio
+import gc
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
+import weakref
 
 import pytest
 from conftest import ROOT, SMALL, refused, save_step, script, small_model, write_recipe
 from transformers import AutoTokenizer
 
-from analyze.openai_requests import parse
+from analyze import serve
 from analyze.speakers import Choice, Sampling, load_speaker, speak, text_ids
-from snakmodel.config import BadInput
 from snakmodel.series import write_series
 
 CHAT = {"model": "chat@50", "messages": [{"role": "user", "content": "w5 w6"}]}
@@ -119,9 +122,142 @@ def test_what_cannot_be_done_is_refused_in_the_apis_shape(address, body, status,
 
 
 def test_text_that_is_no_json_and_a_page_elsewhere_are_refused(address):
-    assert "not JSON" in curl(f"{address}/completions", "{")[1]
+    for body in ("{", '{"model": "pretrained@50", "prompt": "\\ud800"}'):
+        status, text = curl(f"{address}/completions", body)
+        assert status == 400 and "not JSON" in text
     status, text = curl(f"{address}/models", None, "-H", "Host: evil.example")
     assert status == 401 and "evil.example is not this machine" in text
+
+
+def test_a_web_page_cannot_ask_in_its_visitors_name_and_one_of_this_machine_can(address):
+    """A page may send a POST of plain text anywhere; browsers say where it comes from."""
+    body = json.dumps({"model": "pretrained@50", "prompt": "w5", "max_tokens": 2})
+
+    def status_of(*headers):
+        options = [word for header in headers for word in ("-H", header)]
+        status, text = curl(f"{address}/completions", body, "-H", "Content-Type: text/plain", *options)
+        assert status == 200 or json.loads(text)["error"]["type"] == "authentication_error"
+        return status
+
+    assert status_of() == 200
+    for origin in ("https://evil.example", "null", "http://127.0.0.1.evil.example", "http://[", "file://"):
+        assert status_of(f"Origin: {origin}") == 401
+    assert status_of("Sec-Fetch-Site: cross-site") == 401
+    for origin in ("http://localhost:3000", "http://127.0.0.1:8000", "http://[::1]:1"):
+        assert status_of(f"Origin: {origin}", "Sec-Fetch-Site: same-site") == 200
+    for host in ("[", "", "127.0.0.1.evil.example", "[::1"):
+        assert status_of(f"Host: {host}" if host else "Host;") in (400, 401)
+
+
+def test_a_path_or_method_that_is_not_there_is_refused_in_the_apis_shape(address):
+    assert json.loads(curl(f"{address}/embeddings", "{}")[1])["error"]["message"] == "POST /v1/embeddings: Not Found"
+    status, text = curl(f"{address}/completions")
+    assert status == 405 and "Method Not Allowed" in json.loads(text)["error"]["message"]
+
+
+class Client:
+    """A client of the application in this process: it sends a request, and goes when it likes."""
+
+    def __init__(self, body):
+        chat = "chat/" if "messages" in body else ""
+        self.scope = {"type": "http", "asgi": {"spec_version": "2.3"}, "http_version": "1.1", "method": "POST"}
+        self.scope |= {"path": f"/v1/{chat}completions", "query_string": b"", "headers": [(b"host", b"localhost")]}
+        self.body, self.asked, self.got, self.gone = json.dumps(body).encode(), False, [], asyncio.Event()
+
+    async def receive(self):
+        if not self.asked:
+            self.asked = True
+            return {"type": "http.request", "body": self.body, "more_body": False}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message):
+        self.got.append(message)
+
+    async def call(self, app):
+        await app(self.scope, self.receive, self.send)
+        return b"".join(message.get("body", b"") for message in self.got).decode()
+
+
+@pytest.fixture
+def models(recipe):
+    """Three models, of which one is held in memory."""
+    run = recipe.parent / "run"
+    places = {"pretrained@0": "models/step-00000", "pretrained@50": "models/step-00050"}
+    places["chat@50"] = "instruct/chat/step-00050"
+    settings = serve.Settings(in_memory=1, new_tokens=9, temperature=5)
+    return serve.Models({name: str(run / place) for name, place in places.items()}, settings)
+
+
+def test_concurrent_requests_for_several_models_hold_one_at_a_time(models, monkeypatch):
+    load, held, most = serve.load_speaker, [], []
+
+    def watched(name, location, choice):
+        gc.collect()
+        most.append(sum(model() is not None for model in held))
+        speaker = load(name, location, choice)
+        held.append(weakref.ref(speaker.model))
+        return speaker
+
+    monkeypatch.setattr(serve, "load_speaker", watched)
+    texts = [{"model": name, "prompt": "w5 w6"} for name in ("pretrained@0", "pretrained@50")]
+    bodies = [body | {"stream": streamed} for streamed in (True, False) for body in [*texts, CHAT]]
+
+    async def ask_all():
+        app = serve.build_app(models, None)
+        together = await asyncio.gather(*(Client(body).call(app) for body in bodies))
+        alone = [await Client(body).call(app) for body in bodies]
+        return together, alone
+
+    together, alone = asyncio.run(ask_all())
+    assert most and max(most) == 0, most  # no other model is there when one is loaded
+    assert [said(answer) for answer in together] == [said(answer) for answer in alone] and all(map(said, alone))
+
+
+def test_what_goes_wrong_here_is_told_in_the_apis_shape_and_raised_for_the_servers_log(models):
+    client = Client({})
+    client.body = b"[" * 100_000
+    with pytest.raises(RecursionError):
+        asyncio.run(client.call(serve.build_app(models, None)))
+    start, content = client.got
+    assert start["status"] == 500 and json.loads(content["body"])["error"]["type"] == "server_error"
+
+
+def said(answer):
+    """The text of an answer, whole or streamed."""
+    parts = [json.loads(event) for event in answer.replace("data: ", "").split("\n\n") if event not in ("", "[DONE]")]
+    choices = [part["choices"][0] for part in parts]
+    turns = [choice.get("message") or choice.get("delta") for choice in choices]
+    return "".join(turn["content"] if turn else choice["text"] for turn, choice in zip(turns, choices, strict=True))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_nothing_more_is_written_for_a_client_that_has_gone(models, monkeypatch, streamed):
+    speak_on, pieces = serve.speak, []
+    body = {"model": "pretrained@50", "prompt": "w5 w6", "max_tokens": 40, "stream": streamed}
+    leaves = Client(body)
+
+    def counted(*words):
+        for piece in speak_on(*words):
+            pieces.append(piece)
+            if len(pieces) == 3:
+                loop.call_soon_threadsafe(leaves.gone.set)
+                time.sleep(0.2)  # until it has
+            yield piece
+
+    monkeypatch.setattr(serve, "speak", counted)
+
+    async def ask_both():
+        app = serve.build_app(models, None)
+        late = Client(body | {"max_tokens": 2})
+        return await asyncio.wait_for(asyncio.gather(leaves.call(app), late.call(app)), 60)
+
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        _, answer = runner.run(ask_both())
+    assert len(pieces) < 10 and pieces[2].end is None and len(said(answer).split()) == 2
+    if not streamed:
+        assert leaves.got[0]["status"] == 499
 
 
 def test_other_machines_need_a_token(recipe):
@@ -138,30 +274,3 @@ def test_other_machines_need_a_token(recipe):
     finally:
         server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0
-
-
-@pytest.mark.parametrize(
-    "more, message",
-    [
-        ({"n": 2}, "n 2 is not supported, only 1"),
-        ({"temperature": -1}, "temperature should be at least 0, got -1"),
-        ({"max_tokens": "many"}, "max_tokens should be int, got 'many'"),
-        ({"logprobs": True}, "logprobs is not supported"),
-        ({"stop": ["a", ""]}, "stop should be a text or up to 4 of them"),
-        ({"messages": [{"role": "user"}]}, "a message should have a role"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "content that is text"),
-        ({"model": 3}, "model should be one text, got 3"),
-    ],
-)
-def test_a_request_is_read_whole_or_refused(more, message):
-    with pytest.raises(BadInput, match=re.escape(message)):
-        parse(CHAT | more, True, Sampling())
-
-
-def test_what_has_no_effect_may_be_there_and_content_may_come_in_parts():
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    more = {"user": "me", "n": 1, "logprobs": False, "tools": [], "seed": None, "max_completion_tokens": 3}
-    body = {"model": "m", "messages": [{"role": "developer", "content": parts}], **more}
-    wanted = parse(body, True, Sampling(seed=5))
-    assert wanted.turns == [{"role": "system", "content": "ab"}]
-    assert (wanted.sampling.seed, wanted.sampling.new_tokens, wanted.stream) == (5, 3, False)
