@@ -24,7 +24,9 @@ PIECE = 2**17  # values widened at a time where each is read once: they stay in 
 BLOCK = 2**22  # values widened at a time for products of matrices
 PANELS = 8  # of a symmetric product, of which only the lower half is computed
 SMALL = 256  # side of a matrix that is decomposed in no time
+FEW = 64  # singular vectors of a larger one that are found without the others
 ROUNDING = 1e-6  # relative, of products with a float32 matrix
+TURNED = 1e-10  # residual of an eigenvector, relative to its eigenvalue
 
 Tensor = torch.Tensor
 
@@ -63,6 +65,7 @@ class Matrix:
     def __init__(self, values_RC: Tensor) -> None:
         self.values_RC = values_RC
         self.rows, self.columns = values_RC.shape
+        self.tops: dict[int, tuple[Tensor, Tensor]] = {}
 
     @cached_property
     def gram_NN(self) -> Tensor:
@@ -116,9 +119,24 @@ class Matrix:
         spanning_NK = vectors_NN[:, kept] / squares_N[kept].sqrt()
         return qr(widened_product(self.values_RC, spanning_NK)).Q
 
+    def top(self, k: int) -> tuple[Tensor, Tensor]:
+        """The largest singular values, descending, and their vectors [N, K], left where rows <= columns.
+
+        K is k, or as many as are not zero to orth. A few of a large matrix by Lanczos' method, many times cheaper.
+        """
+        if k not in self.tops:
+            k_there, size = min(k, len(self.gram_NN)), len(self.gram_NN)
+            if size <= SMALL or k_there > FEW:
+                squares_K, vectors_NK = self.eigen[0][-k_there:].flip(0), self.eigen[1][:, -k_there:].flip(1)
+            else:
+                squares_K, vectors_NK = largest_eigenvectors(self.gram_NN, k_there)
+            kept = squares_K > squares_K[0] * (max(self.rows, self.columns) * EPS) ** 2
+            self.tops[k] = squares_K[kept].sqrt(), vectors_NK[:, kept]
+        return self.tops[k]
+
     def singular_vectors(self, k: int, side: Literal["left", "right"]) -> Tensor:
         """Orthonormal basis of the span of the top-k left [R, k] or right [C, k] singular vectors; k <= rank."""
-        top_NK = self.eigen[1][:, -k:]
+        top_NK = self.top(k + 1)[1][:, :k]  # one more tells the gap
         if (side == "left") == (self.rows <= self.columns):
             return top_NK
         values = self.values_RC if side == "left" else self.values_RC.T
@@ -171,6 +189,7 @@ def subspace_angle(a: Matrix, b: Matrix, change: Matrix) -> float:
         angles = principal_angles(a.missing_RP, b.missing_RP)
         return math.degrees(float(angles.sum())) / min(a.rank, b.rank)
     cross_CC = multiply(a.values_RC, change.values_RC)
+    b = Matrix(b.values_RC)  # a copy: no other measure may depend on whether this one was asked for
     b.gram_NN = a.gram_NN + cross_CC + cross_CC.T + change.gram_NN  # a third cheaper than from B itself
     if not (a.has_full_rank and b.has_full_rank):
         return math.degrees(float(principal_angles(a.basis_RK, b.basis_RK).mean()))
@@ -187,10 +206,21 @@ def singular_angle(a: Matrix, b: Matrix, k: int, side: Literal["left", "right"])
     """Mean principal angle between the spans of the top-k left or right singular vectors, in degrees.
 
     Left: of what a layer writes; right: of what it reads. Well-posed for any shape while k is below its side and the
-    k-th singular value above the next: the nearer these two, the less the span is determined (Wedin 1972, BIT 12).
+    change is small beside the gap behind the k-th singular value: see singular_gap.
     """
     angles = principal_angles(a.singular_vectors(k, side), b.singular_vectors(k, side))
     return math.degrees(float(angles.mean()))
+
+
+def singular_gap(a: Matrix, k: int, norm: float) -> float:
+    """(sigma_k - sigma_k+1) / ||B - A||_2, the gap behind A's k-th singular value beside the norm of a change.
+
+    The sine of the largest angle between the top-k spans is at most 1 / (gap - 1) (Wedin 1972, BIT 12): where the gap
+    is not above 1, nothing holds the span, and any change of this size may exchange it.
+    """
+    values_K = a.top(k + 1)[0]
+    following = float(values_K[k]) if len(values_K) > k else 0.0
+    return (float(values_K[k - 1]) - following) / norm
 
 
 def principal_angles(p_NK: Tensor, q_NL: Tensor) -> Tensor:
@@ -221,13 +251,26 @@ def spectral_norm(values_RC: Tensor) -> float:
 def largest_eigenvalue(apply: Callable[[Tensor], Tensor], like_N: Tensor, tolerance: float) -> float:
     """Of a symmetric matrix, known by its products with vectors [N] on the device of `like`; by Lanczos' method."""
 
+    operator, start = as_operator(apply, like_N)
+    return float(eigsh(operator, k=1, v0=start, tol=tolerance, return_eigenvectors=False)[0])
+
+
+def largest_eigenvectors(gram_NN: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest eigenvalues of a symmetric matrix, descending [k], and their vectors [N, k]; by Lanczos' method."""
+    operator, start = as_operator(lambda vector: gram_NN @ vector, gram_NN[0])
+    squares_K, vectors_NK = (np.flip(x, -1).copy() for x in eigsh(operator, k=k, v0=start, tol=TURNED))
+    return torch.from_numpy(squares_K), torch.from_numpy(vectors_NK).to(gram_NN.device)
+
+
+def as_operator(apply: Callable[[Tensor], Tensor], like_N: Tensor) -> tuple[LinearOperator, np.ndarray]:
+    """Products with vectors, as ARPACK takes them, and where it starts: always there, and in no one's null space."""
+
     def product(vector_N: np.ndarray) -> np.ndarray:
         return apply(torch.from_numpy(vector_N.reshape(-1)).to(like_N.device)).cpu().numpy()
 
     size = len(like_N)
-    start = np.random.default_rng(0).standard_normal(size)  # the same each time, and in no one's null space
-    operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
-    return float(eigsh(operator, k=1, v0=start, tol=tolerance, return_eigenvectors=False)[0])
+    start = np.random.default_rng(0).standard_normal(size)
+    return LinearOperator((size, size), matvec=product, dtype=np.float64), start
 
 
 def effective_rank(squares: Tensor) -> float:

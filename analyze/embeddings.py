@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from analyze.pairs import ADAPTERS, Row, SeriesSettings, Step, begin_steps, read_finished, write_table
+from analyze.pairs import Row, SeriesSettings, Step, find_steps, read_finished, write_table
 from analyze.tensors import Model, describe, open_model
+from snakmodel.comparisons import ADAPTERS
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
-from snakmodel.records import write_json
+from snakmodel.records import begin, write_json
+from snakmodel.series import Checkpoint
 
 UNITS = {"l1": "weight", "cosine": "cosine", "relative": "ratio"}
+MATRICES = ("embed_tokens", "lm_head")
 BLOCK = 2**10  # vectors widened at a time
 STARTS = ("▁", "Ġ", "")  # of a token that is a word: SentencePiece's mark, byte-level BPE's, none
 PAIR = {"series": "string", "step": "int64", "against": "string", "against_step": "int64", "matrix": "string"}
@@ -50,65 +53,114 @@ def main() -> None:
     inputs: dict[str, str | Path] = {f"words of {language}": Path(path) for language, path in s.words_of.items()}
     if (command.run.folder("make_shards") / "run.json").is_file():
         inputs["shards"] = command.run.folder("make_shards")
-    steps, todo = begin_steps(command, inputs)
-    for step, work in todo:
-        rows, groups = measure_step(step, command, inputs)
+    steps, asked = find_steps(command)
+    todo = []
+    for step in asked:
+        work = begin(command, step.folder, {**step.inputs, **inputs})
+        if work is not None:
+            todo.append((step, work))
+    measured = measure_steps([step for step, _ in todo], command, inputs)
+    for (step, work), (rows, groups) in zip(todo, measured, strict=True):
         write_json(step.folder / "groups.json", {"rows": groups})
         write_json(step.folder / "rows.json", {"rows": rows})
         work.finish(rows=len(rows))
         print(f"{step.series} {step.folder.name}: {len(rows)} rows against {', '.join(step.others)}", flush=True)
     if not command.check:
-        write_table(folder.with_suffix(".parquet"), read_finished(steps, inputs, "groups.json"), GROUPS)
-        write_json(folder.with_suffix(".json"), {"rows": read_finished(steps, inputs)})
+        finished = [(step.folder, {**step.inputs, **inputs}) for step in steps]
+        groups = [row for folder, made_from in finished for row in read_finished(folder, made_from, "groups.json")]
+        write_table(folder.with_suffix(".parquet"), groups, GROUPS)
+        write_json(folder.with_suffix(".json"), {"rows": [row for where in finished for row in read_finished(*where)]})
 
 
-def measure_step(step: Step, command: Command[Settings], inputs: dict[str, str | Path]) -> tuple[list[Row], list[Row]]:
-    """Writes tokens.parquet of a step; returns a row a matrix, and a row a matrix, group of tokens and measure."""
-    from analyze.token_classes import classify, count_tokens, frequency_class, read_words
+@dataclass(frozen=True)
+class Vectors:
+    """What of a model is compared: its tokens, and a vector of each."""
+
+    vocabulary: dict[str, int]
+    classes: dict[int, str]
+    of: dict[str, Any]  # matrix -> [V, D]; a tied output head is not there
+
+
+def measure_steps(
+    steps: list[Step], command: Command[Settings], inputs: dict[str, str | Path]
+) -> Iterator[tuple[list[Row], list[Row]]]:
+    """Of each step in turn, what measure_step returns; a model that several steps are compared with is read once."""
+    if not steps:
+        return
+    from analyze.token_classes import classify, count_tokens, read_words
     from snakmodel.models import load_tokenizer  # late, as torch is: a finished stage says so at once
 
-    s, model, tokenizer = command.settings, open_model(step.checkpoint), load_tokenizer(step.checkpoint.location)
-    classes = classify(
-        tokenizer, s.letters, {language: read_words(Path(path)) for language, path in s.words_of.items()}
-    )
-    names = {number: token for token, number in tokenizer.get_vocab().items()}
+    s, counts_V = command.settings, None
+    words = {language: read_words(Path(path)) for language, path in s.words_of.items()}
+    if "shards" in inputs:
+        counts_V = count_tokens(Path(inputs["shards"]), command.run.folder("embeddings") / "token-counts.json")
+
+    classes: dict[str, dict[int, str]] = {}  # of the vocabularies met so far; most series have one
+
+    def read(checkpoint: Checkpoint) -> Vectors:
+        tokenizer, model = load_tokenizer(checkpoint.location), open_model(checkpoint)
+        told = repr([sorted(tokenizer.get_vocab().items()), tokenizer.all_special_ids, tokenizer.added_tokens_decoder])
+        if told not in classes:
+            classes[told] = classify(tokenizer, s.letters, words)
+        return Vectors(tokenizer.get_vocab(), classes[told], read_vectors(model))
+
+    models: dict[str, Vectors] = {}
+    for step in steps:
+        needed = {checkpoint.location: checkpoint for checkpoint in (step.checkpoint, *step.others.values())}
+        models = {location: models[location] for location in needed.keys() & models.keys()}  # others make room
+        models |= {location: read(needed[location]) for location in needed.keys() - models.keys()}
+        yield measure_step(step, models, counts_V, s)
+
+
+def measure_step(
+    step: Step, models: dict[str, Vectors], counts_V: np.ndarray | None, s: Settings
+) -> tuple[list[Row], list[Row]]:
+    """Writes tokens.parquet of a step; returns a row a matrix, and a row a matrix, group of tokens and measure.
+
+    models: location -> the step's vectors, and those that it is compared with; counts_V: of the tokens in the shards.
+    """
+    from analyze.token_classes import frequency_class
+
+    model = models[step.checkpoint.location]
+    names = {number: token for token, number in model.vocabulary.items()}
     rows, groups, tokens = [], [], []
     for against, other in step.others.items():
-        vocabulary = load_tokenizer(other.location).get_vocab()
-        for matrix, before_VD, after_VD in matrices(open_model(other), model):
+        before = models[other.location]
+        for matrix, before_VD, after_VD in matrices(before.of, model.of):
             columns = {**step.columns(against), "matrix": matrix}
-            pairs_T2 = align(vocabulary, tokenizer.get_vocab(), len(before_VD), len(after_VD))
+            pairs_T2 = align(before.vocabulary, model.vocabulary, len(before_VD), len(after_VD))
             numbers = pairs_T2[:, 1].tolist()
             told = [names.get(number, f"row {number}") for number in numbers]
             values = changes(before_VD, after_VD, pairs_T2)
-            groupings = {"all": ["all"] * len(told), "class": [classes.get(number, "no token") for number in numbers]}
-            counts: list[int | None] = [None] * len(told)
-            if "shards" in inputs:
-                kept = command.run.folder("embeddings") / "token-counts.json"
-                counts = count_tokens(Path(inputs["shards"]), kept, len(after_VD))[numbers].tolist()
-                groupings["frequency"] = [frequency_class(count) for count in counts if count is not None]
-            ends = rank(values["l1"], told, groupings["class"], s)
+            kinds = [model.classes.get(number, "no token") for number in numbers]
+            groupings, counts, correlation = {"all": ["all"] * len(told), "class": kinds}, [None] * len(told), {}
+            if counts_V is not None:
+                counts = np.pad(counts_V, (0, max(len(after_VD) - len(counts_V), 0)))[numbers].tolist()
+                groupings["frequency"] = [frequency_class(count) for count in counts]
+                correlation = {"frequency_correlation": correlate(values["l1"], counts)}
+            ends = rank(values["l1"], told, kinds, s)
             sizes = {"only_before": len(before_VD) - len(told), "only_after": len(after_VD) - len(told)}
             near = [neighbours(word, before_VD, after_VD, pairs_T2, told, s.neighbours) for word in s.words]
-            correlation = {"frequency_correlation": correlate(values["l1"], counts)} if "shards" in inputs else {}
             rows.append({**columns, "tokens": len(told), **sizes, **correlation, **ends, "neighbours": near})
             for grouping, labels in groupings.items():
                 groups += [{**columns, "grouping": grouping, **row} for row in summarise(values, np.array(labels))]
-            listed = zip(
-                numbers, told, groupings["class"], counts, *(values[name].tolist() for name in UNITS), strict=True
-            )
+            listed = zip(numbers, told, kinds, counts, *(values[name].tolist() for name in UNITS), strict=True)
             tokens += [{**columns, **dict(zip(list(TOKENS)[len(PAIR) :], token, strict=True))} for token in listed]
     write_table(step.folder / "tokens.parquet", tokens, TOKENS)
     return rows, groups
 
 
-def matrices(before: Model, after: Model) -> Iterator[tuple[str, Any, Any]]:
-    """The input embedding [V, D] and, where a model has its own, the output head; a tied one is the embedding."""
-    names = [{describe(name)["type"]: name for name in model.tensors} for model in (before, after)]
-    for kind in ("embed_tokens", "lm_head"):
-        if any(kind in mine for mine in names):
-            first, second = (mine.get(kind, mine["embed_tokens"]) for mine in names)
-            yield kind, before.read(first), after.read(second)
+def read_vectors(model: Model) -> dict[str, Any]:
+    """The input embedding [V, D] and, where a model has its own, the output head."""
+    names = {describe(name)["type"]: name for name in model.tensors}
+    return {kind: model.read(names[kind]) for kind in MATRICES if kind in names}
+
+
+def matrices(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """The matrices that either model has, in both: a tied output head is the embedding."""
+    for kind in MATRICES:
+        if kind in before or kind in after:
+            yield kind, before.get(kind, before["embed_tokens"]), after.get(kind, after["embed_tokens"])
 
 
 def align(before: dict[str, int], after: dict[str, int], rows_before: int, rows_after: int) -> np.ndarray:

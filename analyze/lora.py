@@ -74,6 +74,8 @@ def compare_updates(one: Update, other: Update) -> dict[str, float]:
         values["relative_frobenius"] = values["frobenius"] / before
     if before > 0 and after > 0:
         values["cosine"] = inner(one, other) / before / after
+        if values["spectral_norm"] > 0:
+            values["singular_gap"] = float(one.singular_values()[-1]) / values["spectral_norm"]
         values["left_singular_angle"] = mean_angle(one.up_RK, other.up_RK)
         values["right_singular_angle"] = mean_angle(one.down_KC.T, other.down_KC.T)
     return values

@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from snakmodel.adapters import find_base
+from snakmodel.comparisons import ADAPTERS, FIRST, OWN, compared, words_of
 from snakmodel.config import BadInput, Command, knob
 from snakmodel.paths import PRETRAINED, Run, step_name, step_of
-from snakmodel.records import Work, begin, is_current, missing, read_json, write_beside
+from snakmodel.records import is_current, missing, read_json, write_beside
 from snakmodel.series import Checkpoint, choose, read_series
 
 Row = dict[str, Any]
-ADAPTERS = "adapters:"  # "adapters:VARIANT": the updates of a tuned variant, as they were tuned, before any merge
-FIRST = ":first"  # "SERIES:first": the first step of a series
-OWN = ("base", "previous")
 
 
 @dataclass
@@ -48,26 +46,19 @@ class Step:
         return {"series": self.series, "step": self.checkpoint.step, "against": against, "against_step": other}
 
 
-def begin_steps(command: Command[Any], inputs: dict[str, str | Path]) -> tuple[list[Step], list[tuple[Step, Work]]]:
-    """All steps that have something to be compared with, and those of them that are asked for and not yet done.
-
-    inputs: what the rows depend on beside the models.
-    """
+def find_steps(command: Command[Any]) -> tuple[list[Step], list[Step]]:
+    """All steps that have something to be compared with, and those of them that are asked for."""
     s, run = command.settings, command.run
-    steps, todo = [], []
+    steps, asked = [], []
     for name in s.series:
         checkpoints = read_steps(run, name)
         chosen = choose(checkpoints, s.steps, f"{command.config}: {command.section}.steps")
         mine = list(steps_of(command, name, checkpoints))
-        asked = [step for step in mine if step.checkpoint in chosen]
-        if not asked:
-            print(f"{name}: nothing to compare: no step asked for but step {checkpoints[0].step}", flush=True)
-        for step in asked:
-            work = begin(command, step.folder, {**step.inputs, **inputs})
-            if work is not None:
-                todo.append((step, work))
         steps += mine
-    return steps, todo
+        asked += (found := [step for step in mine if step.checkpoint in chosen])
+        if not found:
+            print(f"{name}: nothing to compare: no step asked for but step {checkpoints[0].step}", flush=True)
+    return steps, asked
 
 
 def read_steps(run: Run, name: str) -> list[Checkpoint]:
@@ -87,44 +78,28 @@ def steps_of(command: Command[Any], name: str, checkpoints: list[Checkpoint]) ->
     if mistaken := [word for word in command.settings.against if word.startswith(ADAPTERS)]:
         where = f"{command.config}: {command.section}.against {mistaken[0]}"
         raise BadInput(f"{where}: adapters are updates, no models; take the merged series")
-    # another series; none is compared with itself, and adapters have no same step elsewhere but their base
-    words = [word for word in command.settings.against if word.removesuffix(FIRST) != name]
-    words = [word for word in words if word in OWN or not name.startswith(ADAPTERS)]
+    words = words_of(name, command.settings.against)
     others = {word: read_steps(run, word.removesuffix(FIRST)) for word in words if word not in OWN}
-    absent: dict[str, list[int]] = {}
-    for place, checkpoint in enumerate(checkpoints):
+    numbers = {word: [checkpoint.step for checkpoint in there] for word, there in others.items()}
+    pairs = compared(name, [checkpoint.step for checkpoint in checkpoints], words, numbers)
+    for checkpoint in checkpoints:
         found = {}
-        for word in words:
-            if word == "base":
-                other = base_of(name, checkpoints, place, run)
-            elif word == "previous":
-                other = checkpoints[place - 1] if place else None
-            elif word.endswith(FIRST):
-                other = others[word][0]
+        for word, number in pairs.get(checkpoint.step, {}).items():
+            if word == "base" and name.startswith(ADAPTERS):
+                found[word] = Checkpoint(number, find_base(Path(checkpoint.location), run), {})
             else:
-                other = next((c for c in others[word] if c.step == checkpoint.step), None)
-                if other is None:
-                    absent.setdefault(word, []).append(checkpoint.step)
-            if other is not None:
-                found[word] = other
+                found[word] = next(other for other in others.get(word, checkpoints) if other.step == number)
         if found:
             yield Step(name, checkpoint, found, folder / step_name(checkpoint.step))
-    for word, numbers in absent.items():
-        print(f"{name}: not compared with {word}, which lacks: step {', '.join(map(str, numbers))}", flush=True)
+    for word in others:
+        absent = [str(c.step) for c in checkpoints if word not in pairs.get(c.step, {})]
+        if absent:
+            print(f"{name}: not compared with {word}, which lacks: step {', '.join(absent)}", flush=True)
 
 
-def base_of(name: str, checkpoints: list[Checkpoint], place: int, run: Run) -> Checkpoint | None:
-    """The first step of a series, or what an adapter was tuned on. None: of the first step itself."""
-    if name.startswith(ADAPTERS):
-        step = checkpoints[place].step
-        return Checkpoint(step, find_base(Path(checkpoints[place].location), run), {})
-    return checkpoints[0] if place else None
-
-
-def read_finished(steps: list[Step], inputs: dict[str, str | Path], name: str = "rows.json") -> list[Row]:
-    """The rows of all steps whose work is done, and was made from what is there now."""
-    done = [step for step in steps if is_current(step.folder, {**step.inputs, **inputs})]
-    return [row for step in done for row in read_json(step.folder / name)["rows"]]
+def read_finished(folder: Path, inputs: dict[str, str | Path], name: str = "rows.json") -> list[Row]:
+    """The rows of a folder whose work is done, and was made from what is there now; else none."""
+    return read_json(folder / name)["rows"] if is_current(folder, inputs) else []
 
 
 def write_table(path: Path, rows: list[Row], columns: dict[str, str]) -> None:

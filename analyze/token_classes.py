@@ -24,8 +24,9 @@ def classify(tokenizer: Any, letters: str, words: dict[str, dict[str, float]]) -
     """Token's number -> its class, the first that holds of:
 
     special; byte (of a character); digit; own letters (one of `letters` is in it); word LANGUAGE (starts a word, is one
-    in that language's text, and TIMES_LIKELIER there than in others'); word of several; other script (letters that are
-    not Latin); piece (letters); punctuation. words: language -> word in lower case -> its share of that text.
+    in that language's text, and TIMES_LIKELIER there than in others'; of one language alone: word seen in LANGUAGE);
+    word of several; other script (letters that are not Latin); piece (letters); punctuation. words: language -> word in
+    lower case -> its share of that text.
     """
     classes = {}
     for token, number in tokenizer.get_vocab().items():
@@ -50,13 +51,13 @@ def classify(tokenizer: Any, letters: str, words: dict[str, dict[str, float]]) -
 
 
 def word_class(word: str, words: dict[str, dict[str, float]]) -> str:
-    """The language of a word that begins one, or "piece"."""
+    """The language of a word that begins one, or "piece"; of one language alone, only that its text has the word."""
     shares = sorted(((mine[word], language) for language, mine in words.items() if word in mine), reverse=True)
     if not shares:
         return "piece"
     if len(shares) > 1 and shares[0][0] < TIMES_LIKELIER * shares[1][0]:
         return "word of several"
-    return f"word {shares[0][1]}"
+    return f"word {shares[0][1]}" if len(words) > 1 else f"word seen in {shares[0][1]}"  # nothing to compare with
 
 
 def read_words(path: Path) -> dict[str, float]:
@@ -68,8 +69,8 @@ def read_words(path: Path) -> dict[str, float]:
     return {word: count / total for word, count in counts.items() if count >= LEAST_SEEN}
 
 
-def count_tokens(shards: Path, kept: Path, size: int) -> np.ndarray:
-    """How often each token stands in the training shards: [size]. Counted once, and kept in `kept` for these shards."""
+def count_tokens(shards: Path, kept: Path) -> np.ndarray:
+    """How often each token stands in the training shards, up to the last that does. Counted once: `kept` has it."""
     known = identity(shards)
     if kept.is_file() and (told := read_json(kept))["shards"] == known:
         counts = np.array(told["counts"])
@@ -80,7 +81,7 @@ def count_tokens(shards: Path, kept: Path, size: int) -> np.ndarray:
                 piece = np.bincount(shard.tokens[start : start + COUNTED_AT_ONCE], minlength=len(counts))
                 counts = piece + np.pad(counts, (0, len(piece) - len(counts)))
         write_json(kept, {"shards": known, "counts": counts.tolist()})
-    return np.pad(counts, (0, max(size - len(counts), 0)))[:size]
+    return counts
 
 
 def frequency_class(count: int) -> str:

@@ -1,9 +1,10 @@
-"""Draw how far the weights have moved from the first step: over the steps, by layer and by parameter type.
+"""Draw how far the weights have moved, by each comparison that was made: over the steps, by layer, by parameter type.
 
 python plot/divergence.py --config configs/tiny.yaml
 
 The subspace angle is the paper's measure. It is 0 by construction ("degenerate") for a matrix with no more rows than
-columns, whose column space is the whole space; such types are marked, and well-posed measures stand beside.
+columns, whose column space is the whole space; such types are marked, and well-posed measures stand beside. Marked,
+too, are angles that are undetermined: of a matrix that has changed by more than the gap that holds its span.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,6 +12,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 from plot import style
+from snakmodel.comparisons import FIRST
 from snakmodel.config import BadInput, run_script
 from snakmodel.paths import Run, stage_of
 
@@ -23,8 +25,9 @@ Bars = dict[str, float]
 
 
 def over_steps(rows: list[style.Row]) -> list[style.Row]:
-    """Mean over a type's layers at each step, from 0 at the base; the band is one standard deviation either side."""
-    curve = [{"step": rows[0]["against_step"], "value": 0.0, "low": 0.0, "high": 0.0}]
+    """Mean over a type's layers at each step; the band is one standard deviation either side. The base is at 0."""
+    is_base = rows[0]["against"] == "base"
+    curve = [{"step": rows[0]["against_step"], "value": 0.0, "low": 0.0, "high": 0.0}] if is_base else []
     for step, mine in sorted(style.group(rows, "step").items()):
         values = [row["value"] for row in mine]
         mean, deviation = fmean(values), pstdev(values)
@@ -35,7 +38,8 @@ def over_steps(rows: list[style.Row]) -> list[style.Row]:
 def by_layer(rows: list[style.Row], combine: Callable[[Iterable[float]], float]) -> Bars:
     """EMB, L0, ..., LMH -> the values of the layer's matrices, combined."""
     named = [{**r, "name": PARAMETERS[r["type"]] if r["layer"] is None else f"L{r['layer']}"} for r in rows]
-    return {name: combine(row["value"] for row in mine) for name, mine in style.group(named, "name").items()}
+    groups = style.group(named, "name").items()
+    return {name + star(mine): combine(row["value"] for row in mine) for name, mine in groups}
 
 
 def by_type(rows: list[style.Row]) -> Bars:
@@ -43,8 +47,13 @@ def by_type(rows: list[style.Row]) -> Bars:
     bars = {}
     for kind, mine in style.group(rows, "type").items():
         name = f"({PARAMETERS[kind]})" if mine[0]["degenerate"] else PARAMETERS[kind]
-        bars[name] = fmean(row["value"] for row in mine)
+        bars[name + star(mine)] = fmean(row["value"] for row in mine)
     return bars
+
+
+def star(rows: list[style.Row]) -> str:
+    """What marks a mean of angles of which one is undetermined."""
+    return "*" if any(row["undetermined"] for row in rows) else ""
 
 
 def draw_steps(title: str, measures: dict[str, list[style.Row]], folder: Path, name: str) -> None:
@@ -55,12 +64,16 @@ def draw_steps(title: str, measures: dict[str, list[style.Row]], folder: Path, n
         for kind, mine in style.group(measures[measure], "type").items():
             degenerate = mine[0]["degenerate"]
             label = PARAMETERS[kind] + (" (degenerate)" if degenerate else "")
-            style.draw_curve(panel, label, over_steps(mine), list(PARAMETERS).index(kind), hollow=degenerate)
+            curve = over_steps(mine)
+            style.draw_curve(panel, label, curve, list(PARAMETERS).index(kind), hollow=degenerate)
+            loose = {row["step"] for row in mine if row["undetermined"]}
+            if crossed := [(point["step"], point["value"]) for point in curve if point["step"] in loose]:
+                panel.plot(*zip(*crossed, strict=True), "kx", label=f"{label}, undetermined")
         panel.set_title(MEASURES[measure])
         panel.set_ylim(bottom=0)
         style.label_steps(panel, [])
     handles, labels = panels[0].get_legend_handles_labels()
-    rest.legend(handles, labels, loc="center", title="Mean over layers; band: one std", handlelength=3)
+    rest.legend(handles, labels, loc="center", title="Mean over layers; band: one std\n×: undetermined", handlelength=3)
     rest.axis("off")
     note = "A panel a measure; mean over a type's layers; bands and brackets: one standard deviation"
     style.save(figure, folder, name, title, note)
@@ -71,12 +84,27 @@ def draw_bars(title: str, panels: dict[str, Bars], columns: int, folder: Path, n
     lines = -(-len(panels) // columns)
     figure, axes = style.new_figure(style.PAGE, 0.2 + 1.5 * lines, rows=lines, columns=columns)
     for panel, (what, bars) in zip(axes.flat, panels.items(), strict=True):
-        colours = [style.COLOURS[1 if bar.strip("()") in ENDS else 0] for bar in bars]
+        colours = [style.COLOURS[1 if bar.strip("()*") in ENDS else 0] for bar in bars]
         panel.bar(list(bars), list(bars.values()), 0.7, color=colours)
         panel.tick_params(axis="x", labelsize=5 if len(bars) > MANY else 7)
         panel.grid(axis="x", visible=False)
-        panel.set_title(what + ("; in brackets: degenerate" if any(bar.startswith("(") for bar in bars) else ""))
-    style.save(figure, folder, name, title, "A panel a measure; in brackets: degenerate, 0 by construction")
+        brackets = "; in brackets: degenerate" if any(bar.startswith("(") for bar in bars) else ""
+        panel.set_title(what + brackets + ("; *: undetermined" if any(bar.endswith("*") for bar in bars) else ""))
+    note = "A panel a measure; in brackets: degenerate, 0 by construction; *: undetermined in a matrix"
+    style.save(figure, folder, name, title, note)
+
+
+def told(series: str, against: str, step: int) -> tuple[str, str]:
+    """What the distances of a comparison are, and its figures' name; step: of what the last step is compared with."""
+    first = against.removesuffix(FIRST)
+    name = series if against == "base" else f"{series}-against-{against}"
+    if against == "previous":
+        what = "Distance from the step before"
+    elif against == "base":
+        what = f"Distance from step {step:,}"
+    else:
+        what = f"Distance from {f'step {step:,}' if against != first else 'the same step'} of {first}"
+    return what, name.replace(":", "-").replace("/", "-")
 
 
 def find(run: Run) -> style.Inputs:
@@ -88,27 +116,29 @@ def find(run: Run) -> style.Inputs:
 
 
 def draw(inputs: style.Inputs, folder: Path) -> None:
-    """Three figures of every series that has the measures of all panels, against its base."""
+    """Three figures of every series and comparison that has the measures of all panels."""
     import pyarrow.parquet as pq  # late: a finished figure says so at once
 
-    table = pq.read_table(inputs["weights"], filters=[("against", "==", "base"), ("measure", "in", list(MEASURES))])
+    table = pq.read_table(inputs["weights"], filters=[("measure", "in", list(MEASURES))])
     rows = [row for row in table.to_pylist() if row["type"] in PARAMETERS]
     rows.sort(key=lambda row: (list(PARAMETERS).index(row["type"]), row["layer"] or 0))
-    for series, mine in style.group(rows, "series").items():
+    rows = [row | {"pair": (row["series"], row["against"])} for row in rows]
+    for (series, against), mine in style.group(rows, "pair").items():
         if absent := MEASURES.keys() - {row["measure"] for row in mine}:
-            print(f"{series}: not drawn: not measured: {', '.join(sorted(absent))}", flush=True)
+            print(f"{series} against {against}: not drawn: not measured: {', '.join(sorted(absent))}", flush=True)
             continue
-        base, last = mine[0]["against_step"], max(row["step"] for row in mine)
-        final = style.group([row for row in mine if row["step"] == last], "measure")
+        last = max(row["step"] for row in mine)
+        at_last = [row for row in mine if row["step"] == last]
+        final = style.group(at_last, "measure")
         layers = {}
         for measure in PANELS:
             how, combine = ("sum", sum) if measure == "subspace_angle" else ("mean", fmean)  # the sum as in the paper
             layers[f"{MEASURES[measure]}, {how} over matrices"] = by_layer(final[measure], combine)
         types = {what: by_type(final[measure]) for measure, what in MEASURES.items()}
-        what, at = f"Distance from step {base}", f"at step {last:,}, series {series}"
-        draw_steps(f"{what} over steps, series {series}", style.group(mine, "measure"), folder, f"steps-{series}")
-        draw_bars(f"{what} by layer {at}", layers, 1, folder, f"layers-{series}")
-        draw_bars(f"{what} by parameter type {at}", types, 2, folder, f"types-{series}")
+        (what, name), at = told(series, against, at_last[0]["against_step"]), f"at step {last:,}, series {series}"
+        draw_steps(f"{what} over steps, series {series}", style.group(mine, "measure"), folder, f"steps-{name}")
+        draw_bars(f"{what} by layer {at}", layers, 1, folder, f"layers-{name}")
+        draw_bars(f"{what} by parameter type {at}", types, 2, folder, f"types-{name}")
 
 
 def main() -> None:

@@ -4,13 +4,15 @@ python -m snakmodel.status out/tiny        # or: make status RUN=out/tiny
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from snakmodel.comparisons import ADAPTERS, FIRST, GROUPS, OWN, compared, words_of
 from snakmodel.config import BadInput, read_recipe, run_script
-from snakmodel.paths import PRETRAINED, STAGES, Run, step_name
+from snakmodel.paths import PRETRAINED, STAGES, Run, step_name, step_of
 from snakmodel.records import read_json
-from snakmodel.series import choose, read_series
+from snakmodel.series import Checkpoint, choose, read_series
 
 
 def main() -> None:
@@ -28,8 +30,12 @@ def main() -> None:
         done = [folder for folder in wanted if (folder / "run.json").is_file()]
         begun = bool(done) or (run.folder(stage.section) / "started.json").is_file()
         state = "done" if wanted and done == wanted else "partial" if begun else "to do"
-        missing = [f"{folder.parent.name}/{folder.name}" for folder in wanted if folder not in done]
-        detail = f"{len(done)} of {len(wanted)} steps" if stage.per_step and wanted else ""
+        missing = [str(folder.relative_to(run.folder(stage.section))) for folder in wanted if folder not in done]
+        detail = (
+            f"{len(done)} of {len(wanted)} {'parts' if stage.section == 'weights' else 'steps'}"
+            if stage.per_step and wanted
+            else ""
+        )
         if stage.per_step and state == "partial":
             detail += f"; missing {', '.join(missing)}"
         if stage.section == "pretrain":
@@ -61,12 +67,11 @@ def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Pat
             folder / name / s for name in settings.get("questions", {}) for s in settings.get("series", [PRETRAINED])
         ]
         return [place / step for place in asked for step in steps_of(run, place.name, steps)]
-    if section in ("audit", "weights", "embeddings", "forgetting", "probes", "builtin"):
-        found = [folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, steps)]
-        bases = {folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, "first")}
-        return [
-            path for path in found if section in ("audit", "forgetting", "probes", "builtin") or path not in bases
-        ]  # a base has no change
+    if section in ("weights", "embeddings"):
+        series = settings.get("series", [PRETRAINED])
+        return [path for name in series for path in wanted_comparisons(section, folder / name, name, run, settings)]
+    if section in ("audit", "forgetting", "probes", "builtin"):
+        return [folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, steps)]
     if section in ("release", "card"):
         name, default = str(settings.get("series", PRETRAINED)), "last" if section == "release" else "all"
         own = {p.name for p in run.series(name).glob("step-*")}  # others' models are theirs to describe
@@ -76,15 +81,39 @@ def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Pat
     return [folder]
 
 
+def wanted_comparisons(section: str, folder: Path, name: str, run: Run, settings: dict[str, Any]) -> Iterator[Path]:
+    """The folders that weights.py and embeddings.py should finish of a series."""
+    against = words_of(name, settings.get("against", ["base"]))
+    others = {word: numbers_of(run, word.removesuffix(FIRST)) for word in against if word not in OWN}
+    pairs = compared(name, numbers_of(run, name), against, others)
+    for step in numbers_of(run, name, str(settings.get("steps", "all"))):
+        place = folder / step_name(step)
+        if section == "weights":
+            groups = settings.get("measures", GROUPS)
+            yield from (place / word / group for word in pairs.get(step, {}) for group in groups)
+        elif step in pairs:
+            yield place
+
+
 def steps_of(run: Run, series: str, steps: str) -> list[str]:
     """Names of the chosen steps of a series; none where it is not there yet."""
-    if not (run.series(series) / "series.json").is_file():
+    return [step_name(number) for number in numbers_of(run, series, steps)]
+
+
+def numbers_of(run: Run, series: str, steps: str = "all") -> list[int]:
+    """The chosen steps of a series, or of a variant's adapters; none where it is not there yet."""
+    if series.startswith(ADAPTERS):
+        tuned = run.folder("finetune") / series.removeprefix(ADAPTERS)
+        found = [path.parent for path in sorted(tuned.glob("step-*/adapter_config.json"))]
+        there = [Checkpoint(step_of(path.name) or 0, str(path), {}) for path in found]
+    elif (run.series(series) / "series.json").is_file():
+        there = read_series(run.series(series))
+    else:
         return []
-    there = read_series(run.series(series))
     try:
-        return [step_name(c.step) for c in choose(there, steps, series)]
+        return [c.step for c in choose(there, steps, series)] if there else []
     except BadInput:  # a step that the series has not come to yet
-        return [step_name(c.step) for c in there]
+        return [c.step for c in there]
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def test_only_the_changed_tensors_have_moved_and_by_the_planted_amounts(recipe):
     assert rows[50, QUERY, "relative_frobenius"] == {
         "series": "pretrained", "step": 50, "against": "base", "against_step": 0, "tensor": QUERY, "layer": 1,
         "type": "q_proj", "measure": "relative_frobenius", "k": None, "unit": "ratio", "value": 1.0,
-        "degenerate": False,
+        "degenerate": False, "undetermined": False,
     }  # fmt: skip
     assert rows[50, QUERY, "subspace_angle"]["degenerate"] and not rows[50, QUERY, "left_singular_angle"]["degenerate"]
     gate = rows[100, GATE, "subspace_angle"]
@@ -75,13 +75,24 @@ def test_planted_tokens_are_the_most_changed_and_rows_beyond_the_tokenizer_are_n
     assert row["mean"] == pytest.approx(sum(planted.values()) / ROWS) and row["share_above_mean"] == 2 / ROWS
 
 
+def test_a_base_is_read_once_for_all_steps(recipe, monkeypatch):
+    read, really = [], embeddings.read_vectors
+    monkeypatch.setattr(embeddings, "read_vectors", lambda model: read.append(model.name) or really(model))
+    rows_of(embeddings, recipe, "against=base,previous")
+    places = ("base", "run/models/50", "run/models/100")
+    assert sorted(read) == sorted(str(recipe.parent / place) for place in places)
+
+
 def test_an_interrupted_step_is_made_again_and_finished_ones_say_done(recipe):
     whole = rows_of(weights, recipe)
-    step = recipe.parent / "run/analysis/weights/pretrained/step-00100"
+    step = recipe.parent / "run/analysis/weights/pretrained/step-00100/base/norm"
     (step / "run.json").unlink()
     (step / "rows.json").write_text("{")
-    assert rows_of(weights, recipe, "steps=50") == [row for row in whole if row["step"] == 50]
-    assert run_main(weights, recipe).count(": done (") == 1 and rows_of(weights, recipe) == whole
+    assert rows_of(weights, recipe, "steps=50") == [
+        row for row in whole if row["step"] == 50 or row["measure"] not in ("spectral_norm", "stable_rank")
+    ]
+    said = run_main(weights, recipe)
+    assert said.count(": done (") == 2 * len(weights.GROUPS) - 1 and rows_of(weights, recipe) == whole
 
 
 def test_samples_are_the_same_again_and_do_not_depend_on_the_other_prompts(recipe):

@@ -104,6 +104,13 @@ def test_tokens_are_grouped_by_kind_and_by_frequency(recipe):
     assert counts["▁og"] == 12 and counts["7"] == 0
 
 
+def test_with_one_language_a_word_is_only_said_to_stand_in_its_text(recipe):
+    english = token_classes.read_words(recipe.parent / "en.parquet")
+    kinds = token_classes.classify(make_tokenizer(NEW), "æøå", {"en": english})
+    told = {NEW[number]: kind for number, kind in kinds.items()}
+    assert told["▁the"] == told["▁at"] == "word seen in en" and told["▁og"] == "piece"
+
+
 def test_the_nearest_tokens_of_a_word_are_told_before_and_after(recipe):
     near = {found["word"]: found for found in results(recipe)[0]["embed_tokens"]["neighbours"]}
     assert near["lig"]["after"][0] == {"token": "!", "cosine": pytest.approx(1)} and near["lig"]["kept"] == 0
@@ -122,7 +129,8 @@ def test_a_tied_head_is_the_embedding(tmp_path):
     tied, own = small_model(0, tie_word_embeddings=True), small_model(0)
     for name, model in (("tied", tied), ("own", own)):
         model.save_pretrained(tmp_path / name)
-    before, after = (open_model(Checkpoint(0, str(tmp_path / name), {})) for name in ("tied", "own"))
+    models = (open_model(Checkpoint(0, str(tmp_path / name), {})) for name in ("tied", "own"))
+    before, after = map(embeddings.read_vectors, models)
     found = {kind: pair for kind, *pair in embeddings.matrices(before, after)}
     assert torch.equal(found["lm_head"][0], tied.get_parameter(EMBEDDING))
     assert torch.equal(found["lm_head"][1], own.get_parameter(HEAD))

@@ -17,6 +17,10 @@ from snakmodel.records import write_json, write_jsonl
 
 PLOTS = {"training": training, "corpus": corpus, "scores": scores, "divergence": divergence}
 STEPS = (0, 50, 100)
+COMPARISONS = [("pretrained", 50, "base", 0), ("pretrained", 100, "base", 0)]  # and the paper's of a tuned series:
+COMPARISONS += [
+    ("tuned", step, *other) for step in STEPS[1:] for other in [("pretrained:first", 0), ("pretrained", step)]
+]
 PLANTED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
@@ -54,10 +58,11 @@ def run(tmp_path, monkeypatch):
     write_json(finished(run, "collect") / "scores.json", {"rows": rows})
     matrices = [("gate_proj", 1, 6.0), ("gate_proj", 0, 4.0), ("q_proj", 1, 0.0), ("q_proj", 0, 0.0)]
     weights = [
-        {"series": "pretrained", "step": step, "against": "base", "against_step": 0}
+        {"series": series, "step": step, "against": against, "against_step": there}
         | {"layer": layer, "type": kind, "measure": measure}
         | {"value": slope * step, "degenerate": measure == "subspace_angle" and kind == "q_proj"}
-        for step in STEPS[1:]
+        | {"undetermined": "singular" in measure and step == 100 and layer == 1 and kind == "q_proj"}
+        for series, step, against, there in COMPARISONS
         for kind, layer, slope in [("embed_tokens", None, 3.5), *matrices]
         for measure in divergence.MEASURES
     ]

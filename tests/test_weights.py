@@ -11,10 +11,12 @@ from hub import serving
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from analyze import weights
+from analyze import embeddings, weights
 from snakmodel.config import BadInput
+from snakmodel.paths import Run
 from snakmodel.records import identity, read_json, write_json
 from snakmodel.series import write_series
+from snakmodel.status import wanted_folders
 
 QUERY, HEAD = "model.layers.0.self_attn.q_proj.weight", "lm_head.weight"
 
@@ -66,7 +68,7 @@ def test_a_step_is_compared_with_the_base_the_step_before_and_another_series(rec
         ("chat", 20, "pretrained"): (20, 0.75),
         ("chat", 20, "pretrained:first"): (0, 1.0),
     }
-    said = run_main(weights, recipe, words[0], "against=base,chat", "--overwrite")
+    said = run_main(weights, recipe, words[0], "against=base,chat")
     assert "pretrained: not compared with chat, which lacks: step 0, 10\n" in said
 
 
@@ -81,8 +83,9 @@ def test_a_longer_vocabulary_is_left_out_with_its_reason_and_the_rest_is_compare
     add_tuned(recipe, tokenizer, head_rows=100)
     said = run_main(weights, recipe, "series=chat", "against=pretrained")
     line = f"{HEAD} is [96, 16] in {recipe.parent}/run/models/20, [100, 16] here"
-    assert f"chat step-00020: left out: {line}\n" in said
-    assert line in read_json(recipe.parent / "run/analysis/weights/chat/step-00020/run.json")["left_out"]
+    assert said.count(f"chat step-00020: left out: {line}\n") == 1
+    record = read_json(recipe.parent / "run/analysis/weights/chat/step-00020/pretrained/norm/run.json")
+    assert line in record["left_out"]
     rows = pq.read_table(recipe.parent / "run/analysis/weights.parquet").to_pylist()
     assert {row["type"] for row in rows} >= {"q_proj", "norm"} and HEAD not in {row["tensor"] for row in rows}
 
@@ -116,6 +119,25 @@ def test_adapters_are_measured_from_their_factors_as_what_they_merge_to(recipe):
     assert len({key[3] for key in rows}) == 2  # two layers
 
 
+@pytest.mark.parametrize("against", [["base"], ["previous", "pretrained"], ["base", "pretrained:first", "chat"]])
+def test_status_wants_what_is_measured_and_nothing_else(recipe, tokenizer, against):
+    add_tuned(recipe, tokenizer)
+    dict(add_adapters(recipe))
+    run = Run(recipe.parent / "run")
+    both = {"series": ["pretrained", "chat"], "against": against}
+    asked = {"weights": both | {"series": [*both["series"], "adapters:small"]}, "embeddings": both}
+    for module, section in ((weights, "weights"), (embeddings, "embeddings")):
+        words = [f"{key}={','.join(values)}" for key, values in asked[section].items()]
+        run_main(module, recipe, *words, *(["measures=change,norm"] if section == "weights" else []))
+        settings = asked[section] | {"measures": ["change", "norm"]}
+        done = {path.parent for path in run.folder(section).rglob("run.json")}
+        wanted = wanted_folders(section, run, settings)
+        assert set(wanted) == done and len(wanted) == len(done) > 0
+        assert {path for path in wanted if "step-00020" in str(path)} == set(
+            wanted_folders(section, run, settings | {"steps": 20})
+        )
+
+
 def test_what_cannot_be_compared_or_computed_is_refused_in_a_line(recipe):
     with pytest.raises(BadInput, match="against adapters:small: adapters are updates, no models; take the merged"):
         rows_of(recipe, "against=adapters:small")
@@ -132,7 +154,10 @@ def test_what_cannot_be_compared_or_computed_is_refused_in_a_line(recipe):
 
 def test_a_measuring_killed_on_its_way_goes_on_and_ends_in_the_same_bytes(recipe):
     rows = rows_of(recipe)
-    analysis, step = recipe.parent / "run/analysis", recipe.parent / "run/analysis/weights/pretrained/step-00020"
+    analysis, step = (
+        recipe.parent / "run/analysis",
+        recipe.parent / "run/analysis/weights/pretrained/step-00020/base/norm",
+    )
     whole = (analysis / "weights.parquet").read_bytes()
     shutil.rmtree(analysis)
     kill_when((step / "partial.jsonl").is_file, weights.__file__, "--config", recipe)
@@ -147,6 +172,22 @@ def test_a_measuring_killed_on_its_way_goes_on_and_ends_in_the_same_bytes(recipe
     again = rows_of(recipe)
     assert {key[3] for key, row in again.items() if row["value"] == -1} == set(names)  # what was done was not redone
     assert {key: row for key, row in again.items() if row["value"] != -1}.items() <= rows.items()
+
+
+def test_measures_and_comparisons_asked_for_later_are_added_to_what_is_there(recipe):
+    path, both = recipe.parent / "run/analysis/weights.parquet", "against=base,previous"
+    everything = rows_of(recipe, both)
+    whole = path.read_bytes()
+    shutil.rmtree(recipe.parent / "run/analysis")
+    cheap = rows_of(recipe, "measures=change,norm")
+    assert cheap.items() <= everything.items() and {key[4] for key in cheap} >= {"delta", "stable_rank"}
+    said = run_main(weights, recipe, "measures=subspace_angle,norm", both)  # norm against base is there
+    assert said.count(": done (") == 2 and "step-00020: norm against previous: " in said
+    assert rows_of(recipe, "measures=change").keys() == rows_of(recipe, "measures=norm").keys() > cheap.keys()
+    assert rows_of(recipe, both) == everything and path.read_bytes() == whole  # as if all had been asked for at once
+    with pytest.raises(BadInput, match="singular_angles was made with k 4, now 3; add --overwrite"):
+        rows_of(recipe, "k=3")
+    rows_of(recipe, "k=3", "measures=change,norm")  # which it does not shape
 
 
 def test_a_published_series_is_measured_by_range_requests_as_it_is_here(recipe, monkeypatch):
