@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 import psutil
@@ -73,8 +73,10 @@ def kill_when(reached, *words, program=sys.executable):
     process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not reached() and process.poll() is None:
         time.sleep(0.001)
-    for victim in [*process.children(recursive=True), process]:
-        victim.kill()
+    with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+        for victim in [*process.children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
     process.wait()
 
 

@@ -93,9 +93,10 @@ def test_a_model_that_was_tuned_from_somebody_elses_says_so_and_claims_no_pre_tr
     assert "Pre-training: not by this run." in text and "Not recorded: the corpus" in text
 
 
-def test_a_model_tuned_on_preferences_tells_their_counts_and_what_they_did(tiny_run):
-    run_main(card, tiny_run, "series=all-r8-chat-polite", "steps=last")
-    text = (tiny_run.parent / "run/cards/all-r8-chat-polite/step-00016/README.md").read_text()
+def test_a_model_tuned_on_preferences_tells_their_counts_and_what_they_did(tiny_run, tmp_path):
+    words = copy_run(tiny_run, tmp_path, *PARTS)
+    run_main(card, words[1], *words[2:], "series=all-r8-chat-polite", "steps=last")
+    text = (tmp_path / "run/cards/all-r8-chat-polite/step-00016/README.md").read_text()
     record = read_json(tiny_run.parent / "run/instruct/adapters/all-r8-chat-polite/step-00016/run.json")
     held_out = record["held_out"]
     assert "### Instructions" in text and "### Preference pairs" in text and "Preference pairs: not measured." in text
