@@ -35,6 +35,8 @@ class Saver:
         self.keep = engine.settings.keep_resumable
         self.thread = ThreadPoolExecutor(1, "saver")
         self.pending: list[Future[Any]] = []
+        if ranks.rank == 0:
+            self.prune()  # a killed process may have come as far as the rename, or not even there
 
     def save(self, step: int, tokens: int, *, in_series: bool, resumable: bool = True) -> None:
         """Begins to save a step, after the one before it is there. Every rank must call it.
@@ -45,8 +47,6 @@ class Saver:
         self.refuse_full_disk(step)
         temporary = self.folder / f"{step_name(step)}.tmp"
         if self.ranks.rank == 0:
-            for old in self.folder.glob("*.tmp"):
-                shutil.rmtree(old)
             temporary.mkdir(parents=True)
         self.ranks.any(False)  # nobody writes before the folder is there
         logits_BTV = self.engine.logits(self.probe_BT)
@@ -95,9 +95,10 @@ class Saver:
         self.prune()
 
     def prune(self) -> None:
-        """Drops the optimiser states of all but the newest `keep`, and whole steps that are no part of the series."""
-        states = sorted(self.folder.glob("step-*/optimizer"), key=lambda path: step_of(path.parent.name) or 0)
-        for old in states[: -self.keep]:
+        """Drops the optimiser states of all but the newest `keep`, steps that are no part of the series, lost saves."""
+        found = [(step_of(path.parent.name), path) for path in self.folder.glob("step-*/optimizer")]
+        states = sorted((step, path) for step, path in found if step is not None)
+        for _, old in states[: -self.keep]:
             if read_json(old.parent / "run.json").get("in_series", True):
                 old.rename(old.with_name("optimizer.old"))  # a half-deleted one must never be resumed from
             else:

@@ -111,6 +111,17 @@ def test_a_run_killed_at_any_moment_resumes_bit_for_bit(tiny_run, tmp_path, mome
     assert not list(killed.glob("checkpoints/*.tmp"))
 
 
+def test_what_a_kill_behind_the_last_rename_left_is_dropped_when_the_run_goes_on(tiny_run, tmp_path):
+    recipe = copy_run(tiny_run, tmp_path, "shards", "checkpoints")
+    folder = tmp_path / "run/checkpoints"
+    (folder / "run.json").unlink()
+    shutil.copytree(folder / "step-00014/optimizer", folder / "step-00012/optimizer")  # one more than are kept
+    shutil.copytree(folder / "step-00014", folder / "step-00016.old.tmp")
+    assert "from step 16 of 16" in trained(recipe, 2)
+    assert sorted(p.parent.name for p in folder.glob("step-*/optimizer")) == ["step-00014", "step-00016"]
+    assert not list(folder.glob("*.tmp"))
+
+
 def stopped_by_a_signal(words, line_begins, number):
     """The step that a run saved when it was sent a signal at this line of its log, and all that it said."""
     command = ["bash", *map(str, words)]
