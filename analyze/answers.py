@@ -13,6 +13,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from analyze.speakers import Choice, Speaker, load_speaker
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.records import begin, is_current, read_json, write_json
@@ -46,7 +47,7 @@ def main() -> None:
         there = read_series(command.run.series(series))
         chosen = choose(there, s.steps, f"{command.config}: answers.steps")
         for checkpoint in there:
-            loaded: tuple[Any, Any] | None = None  # one model at a time, and none where every question is answered
+            speaker: Speaker | None = None  # one model at a time, and none where every question is answered
             for name, question in s.questions.items():
                 place = folder / name / series / step_name(checkpoint.step)
                 inputs = {"model": checkpoint.source}
@@ -54,10 +55,10 @@ def main() -> None:
                 alone = replace(command, settings=question)
                 work = begin(alone, place, inputs, derived=True) if checkpoint in chosen else None
                 if work is not None:
-                    loaded = loaded or load(checkpoint.location)
+                    speaker = speaker or load_speaker(series, checkpoint.location, Choice())
                     facts = {"question": name, "series": series, "step": checkpoint.step}
                     facts |= {"tokens": checkpoint.row.get("tokens")}
-                    rows = [facts | row for row in ask(*loaded, question, s.batch_tokens)]
+                    rows = [facts | row for row in ask(speaker.model, speaker.tokenizer, question, s.batch_tokens)]
                     write_json(place / "rows.json", {"rows": rows})
                     work.finish(rows=len(rows))
                     asked.add(name)
@@ -77,13 +78,6 @@ def check(name: str, question: Question) -> None:
         raise BadInput(f"answers.questions: {name!r} cannot be a file's name; take letters, digits, - and _")
     if not question.answers or not all(answer.strip() for answer in question.answers):
         raise BadInput(f"answers.questions.{name}.answers should be texts, got {question.answers!r}")
-
-
-def load(location: str) -> tuple[Any, Any]:
-    """Model and tokenizer, on the accelerator if there is one."""
-    from snakmodel import models  # late: a finished stage says so at once
-
-    return models.load_model(location, dtype="auto", device_map="auto"), models.load_tokenizer(location)
 
 
 def ask(model: Any, tokenizer: Any, question: Question, batch_tokens: int) -> list[Row]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
-from snakmodel.documents import read_documents
+from snakmodel.documents import evenly, read_documents
 from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.printed_tables import to_markdown, to_text
 from snakmodel.records import begin, is_current, read_json, shaping, write_beside, write_json, write_text
@@ -89,11 +89,7 @@ def read_texts(language: str, path: str, most: int) -> list[Row]:
             sources.setdefault(source, []).append(row)
     if not sources:
         raise BadInput(f"{label}: {path} holds no text")
-    chosen = []
-    for documents in sources.values():
-        picked = min(most, len(documents))
-        chosen += [documents[number * len(documents) // picked] for number in range(picked)]
-    return chosen
+    return [document for documents in sources.values() for document in evenly(documents, most)]
 
 
 def measure(checkpoint: Checkpoint, texts: list[Row], s: Settings) -> list[Row]:

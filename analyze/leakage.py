@@ -7,8 +7,6 @@ punctuation; and so are SnakModel's sampled 8-grams. leakage.md tells what was f
 it item by item. What the columns mean stands in analyze/README.md.
 """
 
-import os
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,6 +20,7 @@ from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.documents import DocumentWriter, document_files, read_documents
 from snakmodel.paths import stage_of
 from snakmodel.records import begin, read_json, write_beside, write_json
+from snakmodel.settings import how_many_workers
 from snakmodel.testsets import Search, find_testsets, read_testsets, testset_inputs
 
 if TYPE_CHECKING:
@@ -121,8 +120,7 @@ def search_part(path: Path, out: Path, phrases: "Phrases", answers: list[str], s
 
     groups = range(pq.read_metadata(path).num_row_groups)
     task = partial(search_group, path, phrases, answers, s)
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    pool = ThreadPoolExecutor(s.workers or cores)
+    pool = ThreadPoolExecutor(how_many_workers(s.workers))
     try:
         part = join(pool.map(task, groups), phrases, s.boilerplate)
     finally:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.stats import binomtest
 
 from analyze.findings import Found
+from analyze.intervals import wilson
 from analyze.sampled_ngrams import Sampled
 from snakmodel.ngrams import WORD
 from snakmodel.phrases import Phrases
@@ -125,8 +125,8 @@ def boilerplate_rows(corpus: str, items: list[Row], phrases: Phrases, found: Fou
 
 def rate(count: int, of: int) -> Row:
     """A share with its 95 % interval (Wilson 1927)."""
-    interval = binomtest(count, of).proportion_ci(method="wilson") if of else (0.0, 1.0)
-    return {"count": count, "of": of, "value": count / of if of else None, "low": interval[0], "high": interval[1]}
+    low, high = wilson(count, of)
+    return {"count": count, "of": of, "value": count / of if of else None, "low": low, "high": high}
 
 
 def item_rates(flags: list[Row]) -> Iterator[Row]:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from rapidfuzz.distance import LCSseq
 
+from analyze.intervals import wilson
+
 Row = dict[str, Any]
 Items = list[tuple[str, str]]  # id, text
 Interval = tuple[float, float, float]  # value, and both ends of its 95 % interval
@@ -84,11 +86,8 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 
 def share_interval(hits: Sequence[bool]) -> Interval:
-    """Share of hits, and Wilson's 95 % interval, which is no point where there are no hits."""
-    from scipy.stats import binomtest  # late: slow to import
-
-    interval = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
-    return sum(hits) / len(hits), float(interval.low), float(interval.high)
+    """Share of hits, and its interval."""
+    return sum(hits) / len(hits), *wilson(sum(hits), len(hits))
 
 
 def auc_interval(scores: Sequence[float], controls: Sequence[float]) -> Interval:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snakmodel.adapters import find_base
+from snakmodel.adapters import adapter_steps, find_base
 from snakmodel.comparisons import ADAPTERS, FIRST, OWN, compared, words_of
 from snakmodel.config import BadInput, Command, knob
-from snakmodel.paths import PRETRAINED, Run, step_name, step_of
+from snakmodel.paths import PRETRAINED, Run, step_name
 from snakmodel.records import is_current, missing, read_json, write_beside
 from snakmodel.series import Checkpoint, choose, read_series
 
@@ -66,10 +66,10 @@ def read_steps(run: Run, name: str) -> list[Checkpoint]:
     if not name.startswith(ADAPTERS):
         return read_series(run.series(name))
     folder = run.folder("finetune") / name.removeprefix(ADAPTERS)
-    found = [path.parent for path in sorted(folder.glob("step-*/adapter_config.json"))]
+    found = adapter_steps(folder)
     if not found:
         raise BadInput(missing(folder / "step-*/adapter_config.json"))
-    return [Checkpoint(step_of(path.name) or 0, str(path), {}) for path in found]
+    return found
 
 
 def steps_of(command: Command[Any], name: str, checkpoints: list[Checkpoint]) -> Iterator[Step]:

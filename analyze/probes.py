@@ -9,13 +9,12 @@ next item, completed; membership by min-k% probability and against a paraphrase.
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from analyze import memorised
 from analyze.memorised import Items, Pair, Row
 from analyze.speakers import Choice, Speaker, chat_ids, load_speaker, room, text_ids
 from snakmodel.config import BadInput, knob, read_command, run_script
-from snakmodel.documents import sample_texts
+from snakmodel.documents import evenly, sample_texts
 from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.records import begin, is_current, read_json, write_json, write_jsonl
 from snakmodel.series import choose, read_series
@@ -125,13 +124,13 @@ def probe(
             "next_item": memorised.next_items(items, fitting) if name != CONTROL else [],
         }
         for kind, all_pairs in probes.items():
-            pairs = pick([pair for pair in all_pairs if fits(speaker, pair)], s.items)
+            pairs = evenly([pair for pair in all_pairs if fits(speaker, pair)], s.items)
             counts[name][kind] = len(pairs)
             if len(pairs) > 1:
                 judged = complete(speaker, pairs, s.batch_tokens)
                 rows += [{"testset": name, "probe": kind, **row} for row in memorised.summarise_pairs(judged)]
                 details += [{"testset": name, "probe": kind, **row} for row in judged]
-        measured = membership(speaker, pick(fitting, s.items), dict(paraphrases), s)
+        measured = membership(speaker, evenly(fitting, s.items), dict(paraphrases), s)
         min_k[name] = [row["min_k"] for row in measured]
         counts[name]["membership"] = len(measured)
         rows += [{"testset": name, "probe": "membership", **row} for row in memorised.summarise_membership(measured)]
@@ -156,12 +155,6 @@ def choose_items(speaker: Speaker, items: Items, min_words: int) -> tuple[Items,
     if len(fitting) < 2:
         raise BadInput(f"probes: {len(fitting)} items can be probed, of {dict(counts)}; lower min_words")
     return fitting, dict(counts)
-
-
-def pick(values: list[Any], limit: int) -> list[Any]:
-    """At most `limit` of the values, evenly spaced."""
-    picked = min(limit, len(values))
-    return [values[index * len(values) // picked] for index in range(picked)]
 
 
 def fits(speaker: Speaker, pair: Pair) -> bool:

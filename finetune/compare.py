@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from snakmodel.config import BadInput, NoSettings, read_command, run_script
 from snakmodel.paths import Run, step_of
+from snakmodel.printed_tables import to_text
 from snakmodel.records import begin, missing, read_json, write_json, write_text
 
 FACTS = ("examples", "optimiser_steps", "trained_parameters", "learnt_tokens", "loss", "held_out_loss")  # of a tuning
@@ -88,9 +89,8 @@ def compare(models: list[dict[str, Any]], scores: dict[tuple[str, int], dict[str
 def align(rows: list[dict[str, Any]]) -> str:
     """The rows as a table of text, one column a key; a dash where there is nothing."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [keys, *([tell(row.get(key)) for key in keys] for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(keys))]
-    return "".join("  ".join(map(str.rjust, line, widths)).rstrip() + "\n" for line in cells)
+    cells = [[tell(row.get(key)) for key in keys] for row in rows]
+    return to_text(keys, cells, names=0)
 
 
 def tell(value: Any) -> str:

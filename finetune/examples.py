@@ -48,12 +48,12 @@ class Examples:
 
     def get(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Ids and labels of one conversation: of what is learnt its id, else IGNORED."""
-        return self.cut(int(self.ends[number - 1]) if number else 0, int(self.ends[number]))
+        return self.join([(int(self.ends[number - 1]) if number else 0, int(self.ends[number]))])
 
-    def cut(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and labels of a piece of N. Nothing stands before its first token, which is never learnt."""
-        ids = np.array(self.ids_N[begin:end])
-        labels = np.where(self.learnt_N[begin:end], ids, IGNORED)
+    def join(self, parts: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and labels of parts of N as one text. Nothing stands before its first token, which is never learnt."""
+        ids, learnt = (np.concatenate([of_N[slice(*part)] for part in parts]) for of_N in (self.ids_N, self.learnt_N))
+        labels = np.where(learnt, ids, IGNORED)
         labels[:1] = IGNORED
         return ids, labels
 

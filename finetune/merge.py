@@ -34,8 +34,8 @@ def main() -> None:
     command = read_command(Settings, "merge", __doc__)
     s, run = command.settings, command.run
     adapters = run.folder("finetune")
-    tuned = [Tuned(path, path.parent.name) for path in sorted(adapters.glob(f"{s.variant}/step-*"))]
-    tuned += [Tuned(path, path.parent.name) for path in sorted(adapters.glob(f"{s.variant}+*/step-*"))]
+    folders = (path for name in (s.variant, f"{s.variant}+*") for path in sorted(adapters.glob(f"{name}/step-*")))
+    tuned = [Tuned(path, path.parent.name) for path in folders]
     if not any(each.finished for each in tuned):
         if command.check:
             print(f"merge: nothing is tuned yet ({adapters / s.variant})")

@@ -41,10 +41,7 @@ class Stream:
             shift = int(self.ends[place]) - int(self.examples.ends[conversation])
             start = int(self.ends[place - 1]) if place else 0
             parts.append((max(begin, start) - shift, min(end, int(self.ends[place])) - shift))
-        ids = np.concatenate([self.examples.ids_N[slice(*part)] for part in parts])
-        labels = np.where(np.concatenate([self.examples.learnt_N[slice(*part)] for part in parts]), ids, IGNORED)
-        labels[:1] = IGNORED
-        return ids, labels
+        return self.examples.join(parts)
 
     def counts(self) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of each piece, and those learnt."""

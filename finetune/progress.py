@@ -55,14 +55,8 @@ class Progress(TrainerCallback):
     def __init__(
         self, s: Any, rows: Rows, held_out: list[Any], folder: Path, label: str, save: Callable[[Any, Path], None]
     ) -> None:
-        self.settings, self.rows, self.held_out, self.folder, self.label, self.save = (
-            s,
-            rows,
-            held_out,
-            folder,
-            label,
-            save,
-        )
+        self.settings, self.rows, self.held_out = s, rows, held_out
+        self.folder, self.label, self.save = folder, label, save
         self.kept = kept_steps(s.keep, rows)
         self.last: dict[str, Any] = {}  # row of the log
         self.news: dict[str, float] = {}  # for the next one

@@ -3,12 +3,13 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from transformers import TrainerCallback
+
+from snakmodel.signals import Listener
 
 
 class EachStep(TrainerCallback):
@@ -16,32 +17,28 @@ class EachStep(TrainerCallback):
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.signal: str | None = None  # that this rank has got
+        self.listener = Listener()
         self.stopped: str | None = None  # why all ranks have ended the training before its last step
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Listens while a training runs: to Slurm's warning, to a user's Ctrl-C."""
-        numbers = signal.SIGTERM, signal.SIGUSR1, signal.SIGINT
-        before = {number: signal.signal(number, self.note) for number in numbers}
+        """Listens while a training runs."""
+        before = self.listener.listen()
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def note(self, number: int, _frame: FrameType | None) -> None:
-        """Remembers a signal; the second one ends the process at once."""
-        self.signal = signal.Signals(number).name
-        signal.signal(number, signal.SIG_DFL)
-
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         torch.manual_seed(self.seed + 1_000_003 * (state.global_step + 1) + args.process_index)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        stop = torch.tensor(int(self.signal is not None), device=args.device)
-        if args.world_size > 1:
-            dist.all_reduce(stop, dist.ReduceOp.MAX)
+        stop = self.listener.heard is not None
+        if args.world_size > 1:  # a process alone waits for no device
+            votes = torch.tensor(int(stop), device=args.device)
+            dist.all_reduce(votes, dist.ReduceOp.MAX)
+            stop = bool(votes)
         if stop and state.global_step < state.max_steps:
-            self.stopped = self.signal or "another rank"
+            self.stopped = self.listener.heard or "another rank"
             control.should_log = control.should_save = control.should_training_stop = True

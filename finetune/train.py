@@ -28,6 +28,7 @@ from finetune.variant import (
     tune_once,
 )
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
+from snakmodel.documents import evenly
 from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.prompts import Format
 from snakmodel.records import identity
@@ -207,8 +208,7 @@ def read_rows(
                 f"{where}.validate_every {s.validate_every}, but {data}/validation.parquet holds no conversation to "
                 "measure; set instructions.validation_share, or validate_every=0"
             )
-        count = min(len(answers), s.validation_conversations)
-        held_out = [[answers.get(number * len(answers) // count)] for number in range(count)]
+        held_out = [[answers.get(number)] for number in evenly(range(len(answers)), s.validation_conversations)]
     if RANK == 0:
         ids, labels = examples.get(0)
         print(f"{label}: {spell_out(ids, labels, tokenizer)}")

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from snakmodel.config import BadInput, Command
 from snakmodel.paths import PRETRAINED, STAGES
 from snakmodel.records import begin, only_one
+from snakmodel.signals import STOPPED
 
 T = TypeVar("T")
 
-STOPPED = 75  # exit status after a signal: saved, to be started again (as pretrain/train.py)
 RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # as torchrun sets them
 
 

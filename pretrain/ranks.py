@@ -5,20 +5,19 @@ import ctypes
 import faulthandler
 import math
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from types import FrameType
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-STOPPED = 75  # exit status after a signal: saved, to be started again (sysexits' "temporary failure")
+from snakmodel.signals import Listener
+
 HUNG = 70  # exit status of a job that hangs, or has lost a process
 MMAP_MAX, TRIM_THRESHOLD = -4, -1  # what mallopt sets, by malloc.h
 
@@ -45,15 +44,9 @@ class Ranks:
             timeout=timedelta(minutes=2 * hang_minutes + 1),  # after the first step, the watchdog speaks first
         )
         assert (dist.get_rank(), dist.get_world_size()) == (self.rank, self.count)
-        self.signal: str | None = None
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-            signal.signal(number, self.note)
+        self.listener = Listener()
+        self.listener.listen()
         self.watchdog = Watchdog(dist.PrefixStore("beats", store), self.rank, self.count, 60 * hang_minutes)
-
-    def note(self, number: int, _frame: FrameType | None) -> None:
-        """Remembers a signal (Slurm's warning, a user's Ctrl-C); the second one ends the process at once."""
-        self.signal = signal.Signals(number).name
-        signal.signal(number, signal.SIG_DFL)
 
     def any(self, value: bool) -> bool:
         """Whether it is true on any rank. Every rank must ask. It is the host that asks: no device is waited for."""

@@ -24,6 +24,7 @@ from snakmodel.paths import step_name
 from snakmodel.records import Work, begin, file_hash, read_json
 from snakmodel.series import parse_branch, resolve_branch, resolve_model
 from snakmodel.shards import ShardReader, open_shards
+from snakmodel.signals import STOPPED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +75,7 @@ def train(
     from pretrain.loader import batches
     from pretrain.models import share_model
     from pretrain.monitor import Mark, Monitor, read_log
-    from pretrain.ranks import STOPPED, Ranks
+    from pretrain.ranks import Ranks
     from pretrain.validation import bits_per_byte, check_loss, read_held_out
 
     s, folder, shards = command.settings, command.run.folder("pretrain"), command.run.folder("make_shards")
@@ -121,7 +122,7 @@ def train(
         if profiler:
             profiler.step()
         saver.raise_failure()
-        stopped, last = ranks.any(ranks.signal is not None), step == steps
+        stopped, last = ranks.any(ranks.listener.heard is not None), step == steps
         validates = bool(s.validate_every) and (step % s.validate_every == 0 or last)
         saves = step % s.save_every == 0 or last
         if step % s.log_every == 0 or validates or saves or stopped:
@@ -136,7 +137,7 @@ def train(
             saver.save(step, monitor.rows[-1]["tokens"], in_series=saves)
         if stopped and not last:
             saver.finish()
-            ranks.say(f"stopped by {ranks.signal or 'another rank'} after step {step}, which is saved")
+            ranks.say(f"stopped by {ranks.listener.heard or 'another rank'} after step {step}, which is saved")
             dist.destroy_process_group()
             sys.exit(STOPPED)
 

@@ -15,7 +15,7 @@ from pretrain.loader import Batch
 from pretrain.objective import IGNORED, summed_loss
 from pretrain.recipe import Settings
 from snakmodel.config import BadInput
-from snakmodel.documents import read_documents
+from snakmodel.documents import evenly, read_documents
 from snakmodel.likelihood import encode, windows
 from snakmodel.models import load_tokenizer
 
@@ -39,8 +39,7 @@ def read_held_out(files: dict[str, Path], s: Settings, rank: int, ranks: int) ->
         texts = [document["text"] for document in read_documents(path, ["text"])]
         if not texts:
             raise BadInput(f"pretrain.validation.{language}: {path} holds no document")
-        count = min(s.validation_documents, len(texts))
-        chosen = [texts[number * len(texts) // count] for number in range(count)]
+        chosen = evenly(texts, s.validation_documents)
         rows = [
             (ids[begin : end - 1], [IGNORED] * (first - begin - 1) + ids[first:end])
             for ids in encode(tokenizer, chosen)

@@ -9,11 +9,17 @@ from typing import Any
 from safetensors import safe_open
 
 from snakmodel.config import BadInput
-from snakmodel.paths import PRETRAINED, Run
+from snakmodel.paths import PRETRAINED, Run, step_of
 from snakmodel.records import identity, read_json
-from snakmodel.series import read_series
+from snakmodel.series import Checkpoint, read_series
 
 PREFIX, LORA_A, LORA_B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"  # of peft's names
+
+
+def adapter_steps(variant: Path) -> list[Checkpoint]:
+    """The adapters of a variant's folder, by step."""
+    found = [path.parent for path in sorted(variant.glob("step-*/adapter_config.json"))]
+    return [Checkpoint(step_of(path.name) or 0, str(path), {}) for path in found]
 
 
 def adapted_weights(folder: Path) -> dict[str, tuple[int, int]]:

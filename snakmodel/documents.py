@@ -3,17 +3,19 @@
 Rejected documents lie in `rejects/` beside the kept ones, with a `reason` column.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snakmodel.config import BadInput
 from snakmodel.records import missing, temporary_path
+
+T = TypeVar("T")
 
 ROWS_PER_GROUP = 10_000  # documents held in memory at a time, or fewer where they are long:
 CHARACTERS_PER_GROUP = 50_000_000
@@ -123,5 +125,10 @@ def sample_texts(path: Path, limit: int) -> list[str]:
     texts = [document["text"] for document in read_documents(path, ["text"])]
     if not any(texts):
         raise BadInput(f"{path}: no text in it; held-out text cannot be empty")
-    picked = min(limit, len(texts))
-    return [texts[index * len(texts) // picked] for index in range(picked)]
+    return evenly(texts, limit)
+
+
+def evenly(values: Sequence[T], limit: int) -> list[T]:
+    """At most `limit` of the values, evenly spaced, in their order."""
+    picked = min(limit, len(values))
+    return [values[index * len(values) // picked] for index in range(picked)]

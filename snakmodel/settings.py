@@ -1,6 +1,7 @@
 """Typed settings: a mapping from YAML becomes a dataclass whose fields say their type, range and meaning."""
 
 import difflib
+import os
 import sys
 import types
 import typing
@@ -147,6 +148,11 @@ def check_range(value: Any, metadata: Any, where: str) -> None:
             raise BadInput(f"{where} should be at most {metadata['high']}, got {number}")
         if metadata.get("above") is not None and number <= metadata["above"]:
             raise BadInput(f"{where} should be above {metadata['above']}, got {number}")
+
+
+def how_many_workers(wanted: int) -> int:
+    """What a setting `workers` means: so many, or of 0 one for each core that this process may use."""
+    return wanted or (len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
 
 
 def nearest(word: str, choices: tuple[str, ...]) -> str:

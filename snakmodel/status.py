@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from snakmodel.adapters import adapter_steps
 from snakmodel.comparisons import ADAPTERS, FIRST, GROUPS, OWN, compared, words_of
 from snakmodel.config import BadInput, read_recipe, run_script
-from snakmodel.paths import PRETRAINED, STAGES, Run, step_name, step_of
+from snakmodel.paths import PRETRAINED, STAGES, Run, step_name
 from snakmodel.records import read_json
-from snakmodel.series import Checkpoint, choose, read_series
+from snakmodel.series import choose, read_series
 
 
 def main() -> None:
@@ -103,9 +104,7 @@ def steps_of(run: Run, series: str, steps: str) -> list[str]:
 def numbers_of(run: Run, series: str, steps: str = "all") -> list[int]:
     """The chosen steps of a series, or of a variant's adapters; none where it is not there yet."""
     if series.startswith(ADAPTERS):
-        tuned = run.folder("finetune") / series.removeprefix(ADAPTERS)
-        found = [path.parent for path in sorted(tuned.glob("step-*/adapter_config.json"))]
-        there = [Checkpoint(step_of(path.name) or 0, str(path), {}) for path in found]
+        there = adapter_steps(run.folder("finetune") / series.removeprefix(ADAPTERS))
     elif (run.series(series) / "series.json").is_file():
         there = read_series(run.series(series))
     else:

@@ -52,25 +52,20 @@ def read_rows(path: str, configuration: str | None, split: str, revision: str | 
     from huggingface_hub import is_offline_mode
 
     local = Path(path)
-    if local.is_file() and (local.suffix in OPENERS or local.suffix in FORMATS) and is_json(local):
+    kind = next((FORMATS[suffix] for suffix in local.suffixes if suffix in FORMATS), "json")
+    if local.is_file() and kind == "json" and local.suffix in (*OPENERS, *FORMATS):
         yield from read_json_rows(local, label)
         return
     try:
         if is_offline_mode() and is_on_hub(path):
             path, revision = str(cached_copy(path, revision)), None
         if local.is_file():
-            kind = next((FORMATS[suffix] for suffix in local.suffixes if suffix in FORMATS), "json")
             yield from load_dataset(kind, data_files=str(local), split="train", streaming=True)
         else:
             yield from load_dataset(path, configuration, split=split, revision=revision, streaming=True)
     except Exception as error:  # the library raises what its back-ends raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(f"{label} ({path}) cannot be read: {reason}") from error
-
-
-def is_json(path: Path) -> bool:
-    """Whether a file's name says JSON, or nothing that is known."""
-    return next((FORMATS[suffix] for suffix in path.suffixes if suffix in FORMATS), "json") == "json"
 
 
 def read_json_rows(path: Path, label: str) -> Iterator[dict[str, Any]]:

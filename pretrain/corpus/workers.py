@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -26,6 +25,7 @@ from typing import Any, Literal
 
 from snakmodel.config import BadInput, knob
 from snakmodel.records import write_text
+from snakmodel.settings import how_many_workers
 
 
 class RefusedInput(BadInput):
@@ -57,8 +57,7 @@ def run_tasks(task: Callable[[int], None], todo: list[int], folder: Path, s: Wor
     folder: of the step; what a task refused and Slurm's log files go to folder/tasks/NAME, afresh with each call.
     Input that one task refuses (BadInput) stops none of the others; RefusedInput says so when they are through.
     """
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    workers = min(s.workers or cores, len(todo))
+    workers = min(how_many_workers(s.workers), len(todo))
     logs = folder / "tasks" / name
     shutil.rmtree(logs, ignore_errors=True)  # our own files say what is done
     step = partial(run_one, task, todo, logs)
