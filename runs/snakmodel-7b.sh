@@ -40,6 +40,14 @@ python pretrain/corpus/make_shards.py --config "$RECIPE"
 python pretrain/corpus/ledger.py --config "$RECIPE"
 python pretrain/corpus/fertility.py --config "$RECIPE"
 
+# Held-out English, to see what is forgotten
+ENGLISH=configs/english.yaml
+python pretrain/corpus/download.py --config "$ENGLISH"
+python pretrain/corpus/read_sources.py --config "$ENGLISH"
+python pretrain/corpus/filter_language.py --config "$ENGLISH"
+python pretrain/corpus/deduplicate.py --config "$ENGLISH"
+python pretrain/corpus/make_shards.py --config "$ENGLISH"
+
 # Continual pre-training: planned, a series of checkpoints, each exported, the series audited
 python pretrain/preflight.py --config "$RECIPE"
 bash runs/pretrain.sh "$RECIPE" "${RANKS:-auto}"
