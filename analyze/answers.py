@@ -58,12 +58,18 @@ def main() -> None:
                     speaker = speaker or load_speaker(series, checkpoint.location, Choice())
                     facts = {"question": name, "series": series, "step": checkpoint.step}
                     facts |= {"tokens": checkpoint.row.get("tokens")}
-                    rows = [facts | row for row in ask(speaker.model, speaker.tokenizer, question, s.batch_tokens)]
+                    try:
+                        told = ask(speaker.model, speaker.tokenizer, question, s.batch_tokens)
+                    except BadInput as error:
+                        raise BadInput(f"answers.questions.{name}: {error}") from None
+                    rows = [facts | row for row in told]
                     write_json(place / "rows.json", {"rows": rows})
                     work.finish(rows=len(rows))
                     asked.add(name)
-                if is_current(place, inputs):
+                if is_current(place, inputs, question):
                     together[name] += read_json(place / "rows.json")["rows"]
+                elif not command.check and (place / "run.json").is_file():
+                    print(f"answers {name}, {series} {place.name}: left out, was asked otherwise or of another model")
     if command.check:
         return
     for name, rows in together.items():
@@ -78,6 +84,8 @@ def check(name: str, question: Question) -> None:
         raise BadInput(f"answers.questions: {name!r} cannot be a file's name; take letters, digits, - and _")
     if not question.answers or not all(answer.strip() for answer in question.answers):
         raise BadInput(f"answers.questions.{name}.answers should be texts, got {question.answers!r}")
+    if twice := sorted({answer for answer in question.answers if question.answers.count(answer) > 1}):
+        raise BadInput(f"answers.questions.{name}.answers has {', '.join(map(repr, twice))} twice; give each once")
 
 
 def ask(model: Any, tokenizer: Any, question: Question, batch_tokens: int) -> list[Row]:

@@ -102,6 +102,8 @@ class Conversation:
         with for_people(path):
             if path.exists():
                 raise BadInput(f"{path} is there already; name another file")
+            if not path.parent.is_dir():
+                raise BadInput(f"{path}: there is no folder {path.parent}; make it, or name another file")
             write_jsonl(path, (exchange.as_line() for exchange in self.exchanges))
 
     def load(self, path: Path) -> None:

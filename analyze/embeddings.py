@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from analyze.pairs import Row, SeriesSettings, Step, find_steps, read_finished, write_table
+from analyze.pairs import Row, SeriesSettings, Step, all_finished, find_steps, write_table
 from analyze.tensors import Model, describe, open_model
 from snakmodel.comparisons import ADAPTERS
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
-from snakmodel.records import begin, write_json
+from snakmodel.records import begin, read_json, write_json
 from snakmodel.series import Checkpoint
 
 UNITS = {"l1": "weight", "cosine": "cosine", "relative": "ratio"}
@@ -54,6 +54,11 @@ def main() -> None:
     if (command.run.folder("make_shards") / "run.json").is_file():
         inputs["shards"] = command.run.folder("make_shards")
     steps, asked = find_steps(command)
+    if command.overwrite or command.check:  # what is to be replaced is not thrown away for text that cannot be read
+        from analyze.token_classes import read_words
+
+        for path in s.words_of.values():
+            read_words(Path(path))
     todo = []
     for step in asked:
         work = begin(command, step.folder, {**step.inputs, **inputs})
@@ -65,11 +70,14 @@ def main() -> None:
         write_json(step.folder / "rows.json", {"rows": rows})
         work.finish(rows=len(rows))
         print(f"{step.series} {step.folder.name}: {len(rows)} rows against {', '.join(step.others)}", flush=True)
+        if absent := sorted({near["word"] for row in rows for near in row["neighbours"] if near["token"] is None}):
+            print(f"{step.series} {step.folder.name}: not one token here: {', '.join(absent)}", flush=True)
     if not command.check:
-        finished = [(step.folder, {**step.inputs, **inputs}) for step in steps]
-        groups = [row for folder, made_from in finished for row in read_finished(folder, made_from, "groups.json")]
+        places = all_finished(folder, {step.folder: {**step.inputs, **inputs} for step in steps})
+        groups = [row for place in places for row in read_json(place / "groups.json")["rows"]]
         write_table(folder.with_suffix(".parquet"), groups, GROUPS)
-        write_json(folder.with_suffix(".json"), {"rows": [row for where in finished for row in read_finished(*where)]})
+        rows = [row for place in places for row in read_json(place / "rows.json")["rows"]]
+        write_json(folder.with_suffix(".json"), {"rows": rows})
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.documents import evenly, read_documents
 from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.printed_tables import to_markdown, to_text
-from snakmodel.records import begin, is_current, read_json, shaping, write_beside, write_json, write_text
+from snakmodel.records import begin, is_current, write_beside, write_json, write_text
 from snakmodel.series import Checkpoint, choose, read_series
 from snakmodel.tables import column, read_rows
 
@@ -51,8 +51,11 @@ def main() -> None:
     s, run, section = command.settings, command.run, command.run.folder("forgetting")
     if not s.texts:
         raise BadInput(f"{command.config}: forgetting.texts names no text; give da: FILE.parquet, say")
-    texts: list[Row] = []
     series = {name: read_series(run.series(name)) for name in s.series}
+    if s.against != FIRST:
+        read_series(run.series(s.against))
+    # what is to be replaced is not thrown away for text that cannot be read
+    texts = read_all(s) if command.overwrite or command.check else []
     for name, checkpoints in series.items():
         chosen = choose(checkpoints, s.steps, f"{command.config}: forgetting.steps")
         if s.against == FIRST and checkpoints[0] not in chosen:
@@ -62,19 +65,26 @@ def main() -> None:
             work = begin(command, folder, inputs_of(checkpoint, s))
             if work is None:
                 continue
-            texts = texts or [row for pair in s.texts.items() for row in read_texts(*pair, s.documents)]
+            texts = texts or read_all(s)
             rows = measure(checkpoint, texts, s)
             with write_beside(folder / "documents.parquet") as temporary:
                 pq.write_table(pa.Table.from_pylist(rows), temporary)
             work.finish(counts={"documents": len(rows)})
             print(f"{name} {folder.name}: {brief(rows)}", flush=True)
     if not command.check:
-        write_ledger(command, series)
+        names = dict.fromkeys([*s.series, *(path.parent.name for path in sorted(section.glob("*/step-*")))])
+        there = [name for name in names if name in series or (run.series(name) / "series.json").is_file()]
+        write_ledger(command, {name: series.get(name) or read_series(run.series(name)) for name in there})
 
 
 def inputs_of(checkpoint: Checkpoint, s: Settings) -> dict[str, str | Path]:
     """What a step's folder is made from."""
     return {"model": checkpoint.source, **{f"texts.{language}": Path(path) for language, path in s.texts.items()}}
+
+
+def read_all(s: Settings) -> list[Row]:
+    """The documents that every step reads."""
+    return [row for pair in s.texts.items() for row in read_texts(*pair, s.documents)]
 
 
 def read_texts(language: str, path: str, most: int) -> list[Row]:
@@ -84,6 +94,8 @@ def read_texts(language: str, path: str, most: int) -> list[Row]:
     sources: dict[str, list[Row]] = {}
     for number, row in enumerate(rows):
         text, source = column(row, "text", label), str(row.get("source") or Path(path).stem)
+        if not isinstance(text, str | None):
+            raise BadInput(f"{label}: {path}, row {number + 1}: text should be text, got {text!r}")
         if text and text.strip():
             row = {"language": language, "source": source, "id": str(row.get("id", number)), "text": text}
             sources.setdefault(source, []).append(row)
@@ -153,9 +165,7 @@ def measured_pairs(command: Command[Settings], series: dict[str, list[Checkpoint
 
 def is_measured(section: Path, name: str, checkpoint: Checkpoint, s: Settings) -> bool:
     """Whether a step's folder is finished, and made with these settings of the model that the series has now."""
-    folder = section / name / step_name(checkpoint.step)
-    made = is_current(folder, inputs_of(checkpoint, s))
-    return made and read_json(folder / "run.json")["settings"] == shaping(s)
+    return is_current(section / name / step_name(checkpoint.step), inputs_of(checkpoint, s), s)
 
 
 if __name__ == "__main__":

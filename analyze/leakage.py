@@ -46,6 +46,8 @@ def main() -> None:
     command = replace(command, settings=replace(command.settings, own=sets))
     s, folder = command.settings, command.run.folder("leakage")
     corpora = {name: find_corpus(command, name) for name in s.reads}
+    if command.overwrite or command.check:  # what is to be replaced is not thrown away for sets that cannot be read
+        read_testsets(sets)
     work = begin(command, folder, {**corpora, **testset_inputs(sets)})
     if work is None:
         return

@@ -9,7 +9,7 @@ from snakmodel.adapters import adapter_steps, find_base
 from snakmodel.comparisons import ADAPTERS, FIRST, OWN, compared, words_of
 from snakmodel.config import BadInput, Command, knob
 from snakmodel.paths import PRETRAINED, Run, step_name
-from snakmodel.records import is_current, missing, read_json, write_beside
+from snakmodel.records import identity, is_current, missing, read_json, write_beside
 from snakmodel.series import Checkpoint, choose, read_series
 
 Row = dict[str, Any]
@@ -56,8 +56,11 @@ def find_steps(command: Command[Any]) -> tuple[list[Step], list[Step]]:
         mine = list(steps_of(command, name, checkpoints))
         steps += mine
         asked += (found := [step for step in mine if step.checkpoint in chosen])
+        if not chosen:
+            raise BadInput(f"{command.config}: {command.section}.steps: {s.steps!r} is no step of {name}")
         if not found:
-            print(f"{name}: nothing to compare: no step asked for but step {checkpoints[0].step}", flush=True)
+            numbers = ", ".join(str(checkpoint.step) for checkpoint in chosen)
+            print(f"{name}, step {numbers}: nothing to compare with by against {', '.join(s.against)}", flush=True)
     return steps, asked
 
 
@@ -97,9 +100,19 @@ def steps_of(command: Command[Any], name: str, checkpoints: list[Checkpoint]) ->
             print(f"{name}: not compared with {word}, which lacks: step {', '.join(absent)}", flush=True)
 
 
-def read_finished(folder: Path, inputs: dict[str, str | Path], name: str = "rows.json") -> list[Row]:
-    """The rows of a folder whose work is done, and was made from what is there now; else none."""
-    return read_json(folder / name)["rows"] if is_current(folder, inputs) else []
+def all_finished(folder: Path, known: dict[Path, dict[str, str | Path]]) -> list[Path]:
+    """The folders of a stage whose work is done, and was made from what is there now: these with their inputs first,
+    then others, which earlier commands asked for.
+    """
+    mine = [place for place, inputs in known.items() if is_current(place, inputs)]
+    return mine + finished_beneath(folder, set(known))
+
+
+def finished_beneath(folder: Path, known: set[Path]) -> list[Path]:
+    """The folders beneath one whose work is finished, and whose inputs are as they were; but those that are known."""
+    found = [path.parent for path in sorted(folder.rglob("run.json")) if path.parent not in known]
+    inputs = {place: read_json(place / "run.json")["inputs"].values() for place in found}
+    return [place for place in found if all(identity(made["path"]) == made["hash"] for made in inputs[place])]
 
 
 def write_table(path: Path, rows: list[Row], columns: dict[str, str]) -> None:

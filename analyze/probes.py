@@ -59,7 +59,11 @@ def main() -> None:
     s, folder = command.settings, command.run.folder("probes")
     sets = {name: find_testset(name, s.own, s.catalogue, "probes.testsets") for name in s.testsets}
     inputs = testset_inputs(sets) | ({"control": Path(s.control)} if s.control else {})
-    texts: dict[str, tuple[Items, Items]] = {}
+    for setting, names in (("paraphrases", s.paraphrases), ("titles", s.titles)):
+        for name in names.keys() - sets.keys():
+            raise BadInput(f"{command.config}: probes.{setting}: {name!r} is none of probes.testsets")
+    # what is to be replaced is not thrown away for sets that cannot be read
+    texts = read_texts(s, sets) if command.overwrite or command.check else {}
     together: list[Row] = []
     for series in s.series:
         there = read_series(command.run.series(series))

@@ -26,7 +26,7 @@ COMMANDS = {
     "/top_p X": "sample among the likeliest tokens that hold this much probability",
     "/new_tokens N": "longest answer, in tokens",
     "/steps 0,320": "other steps of the same series; the conversation goes on",
-    "/retry": "the last prompt again, with the next seed",
+    "/retry": "the last prompt again, with the next seed (or the one set since)",
     "/undo": "forget the last prompt and its answers",
     "/reset": "forget all prompts and answers",
     "/save FILE": "write the conversation as JSON lines",
@@ -132,7 +132,8 @@ class Talk:
                 raise BadInput("nothing has been said")
             case "retry":
                 last = talk.exchanges[-1]
-                talk.sampling = replace(talk.sampling, seed=min(last.sampling.seed + 1, MOST_SEED))
+                if talk.sampling.seed == last.sampling.seed:  # else it has been set since
+                    talk.sampling = replace(talk.sampling, seed=min(last.sampling.seed + 1, MOST_SEED))
                 say(f"seed {talk.sampling.seed}: {last.prompt}")
                 self.ask(last.prompt, retry=True)
             case "undo":
@@ -144,10 +145,10 @@ class Talk:
                 raise BadInput(f"{command} FILE")
             case "save":
                 talk.save(file_named(words))
-                say(f"{words}: {len(talk.exchanges)} exchanges")
+                say(f"{words}: exchanges {len(talk.exchanges)}")
             case "load":
                 talk.load(file_named(words))
-                say(f"{words}: {len(talk.exchanges)} exchanges; seed {talk.sampling.seed}")
+                say(f"{words}: exchanges {len(talk.exchanges)}; seed {talk.sampling.seed}")
             case _:
                 raise BadInput(f"{command} is no command; {nearest(command, command_names())}")
 

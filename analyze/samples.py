@@ -31,6 +31,8 @@ def continuation(speaker: Speaker, prompt: str, sampling: Sampling) -> str:
 def main() -> None:
     command = read_command(Settings, "samples", __doc__)
     settings, run = command.settings, command.run
+    if not settings.prompts:
+        raise BadInput(f"{command.config}: samples.prompts names no text to continue")
     chosen = []
     for series in settings.series:
         checkpoints = read_series(run.series(series))

@@ -6,8 +6,8 @@ python analyze/weights.py --config configs/tiny.yaml series=adapters:all-r8-chat
 
 Tensor by tensor over all steps, so that a base is decomposed once for the whole series. Each group of measures of each
 comparison of a step has a record of its own, so that asking for more adds, and never makes anything again.
-analysis/weights.parquet has a row for each series, step, comparison, tensor and measure: of the series and comparisons
-asked for, every group that is done. What each means stands in analyze/README.md.
+analysis/weights.parquet has a row for each series, step, comparison, tensor and measure: all that is done, whatever was
+asked for last. What each means stands in analyze/README.md.
 """
 
 import json
@@ -18,11 +18,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from analyze.pairs import Row, SeriesSettings, Step, find_steps, read_finished, write_table
+from analyze.pairs import Row, SeriesSettings, Step, all_finished, find_steps, write_table
 from analyze.tensors import Model, describe, open_model
 from snakmodel.comparisons import GROUPS, Group
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
-from snakmodel.records import begin, write_json, write_jsonl
+from snakmodel.records import begin, read_json, write_json, write_jsonl
 
 VOCABULARY = ("embed_tokens", "lm_head")  # a row a token: what models of one series may have different numbers of
 COLUMNS = {"series": "string", "step": "int64", "against": "string", "against_step": "int64", "tensor": "string"}
@@ -82,8 +82,10 @@ def main() -> None:
         partial_file(part.folder).unlink()
         print(f"{part.where}: {part.group} against {part.against}: {len(rows)} rows", flush=True)
     if not command.check:
-        rows = [row for part in parts_of(steps, GROUPS) for row in read_finished(part.folder, part.inputs)]
-        write_table(command.run.folder("weights").with_suffix(".parquet"), rows, COLUMNS)
+        folder = command.run.folder("weights")
+        places = all_finished(folder, {part.folder: part.inputs for part in parts_of(steps, GROUPS)})
+        rows = [row for place in places for row in read_json(place / "rows.json")["rows"]]
+        write_table(folder.with_suffix(".parquet"), rows, COLUMNS)
 
 
 def parts_of(steps: list[Step], groups: Sequence[Group]) -> list[Part]:

@@ -29,6 +29,14 @@ export TOKENIZERS_PARALLELISM=false
 
 # The base model is Llama-2-7B from the Hub; its licence must be accepted there, and HF_TOKEN set.
 
+# Held-out English, to see what is forgotten
+ENGLISH=configs/english.yaml
+python pretrain/corpus/download.py --config "$ENGLISH"
+python pretrain/corpus/read_sources.py --config "$ENGLISH"
+python pretrain/corpus/filter_language.py --config "$ENGLISH"
+python pretrain/corpus/deduplicate.py --config "$ENGLISH"
+python pretrain/corpus/make_shards.py --config "$ENGLISH"
+
 # The corpus: sources to shards. Four of the ten sources have to be asked for, and one accepted: the first command says where.
 python pretrain/corpus/download.py --config "$RECIPE"
 python pretrain/corpus/read_sources.py --config "$RECIPE"
@@ -39,14 +47,6 @@ python pretrain/corpus/deduplicate.py --config "$RECIPE"
 python pretrain/corpus/make_shards.py --config "$RECIPE"
 python pretrain/corpus/ledger.py --config "$RECIPE"
 python pretrain/corpus/fertility.py --config "$RECIPE"
-
-# Held-out English, to see what is forgotten
-ENGLISH=configs/english.yaml
-python pretrain/corpus/download.py --config "$ENGLISH"
-python pretrain/corpus/read_sources.py --config "$ENGLISH"
-python pretrain/corpus/filter_language.py --config "$ENGLISH"
-python pretrain/corpus/deduplicate.py --config "$ENGLISH"
-python pretrain/corpus/make_shards.py --config "$ENGLISH"
 
 # Continual pre-training: planned, a series of checkpoints, each exported, the series audited
 python pretrain/preflight.py --config "$RECIPE"

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snakmodel.config import BadInput
+from snakmodel.paths import maker_of
 from snakmodel.records import missing, temporary_path
 
 T = TypeVar("T")
@@ -103,7 +104,9 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     except FileNotFoundError:
         raise BadInput(missing(path)) from None
     except (pa.ArrowException, OSError) as error:
-        raise BadInput(f"{path}: not a whole Parquet file ({error}); delete it and run its stage again") from None
+        stage = maker_of(path.parent)
+        cure = f"delete it and run {stage} again" if stage else "give whole Parquet files here"
+        raise BadInput(f"{path}: not a whole Parquet file ({error}); {cure}") from None
 
 
 def read_documents(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -118,7 +118,9 @@ def log_probabilities(
     while order:
         width = len(sequences[order[0]][0])
         if width > longest:
-            raise BadInput(f"{width:,} tokens are more than the model's {longest:,} positions; lower window or shorten")
+            raise BadInput(
+                f"{width:,} tokens are more than the model's {longest:,} positions; shorten text, or the window"
+            )
         rows = max(1, batch_tokens // width)
         log_p_BT = batch_log_probabilities(model, [sequences[index] for index in order[:rows]])
         if not log_p_BT.isfinite().all():

@@ -5,13 +5,11 @@ finished.
 """
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
 import resource
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -22,10 +20,10 @@ from typing import Any
 
 from snakmodel.config import BadInput, Command
 from snakmodel.paths import maker_of, stage_of
+from snakmodel.provenance import commit, versions
 
 # of a record: not its result
 CIRCUMSTANCES = ("begun", "finished", "seconds", "peak_memory_bytes", "commit", "config", "versions")
-PACKAGES = ("torch", "transformers", "datasets", "peft", "trl", "accelerate", "sentencepiece", "numpy")
 
 
 def temporary_path(path: Path) -> Path:
@@ -86,12 +84,18 @@ def read_json(path: Path) -> Any:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Reads one JSON object a line."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would cut at U+2028 too
-        return [json.loads(line) for line in lines if line]
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadInput(missing(path)) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: a line is not JSON ({error})") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not UTF-8 ({error})") from None
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):  # splitlines would cut at U+2028 too
+        try:
+            rows += [json.loads(line)] if line else []
+        except json.JSONDecodeError as error:
+            raise BadInput(f"{path}, line {number}: not JSON ({error})") from None
+    return rows
 
 
 def missing(path: Path) -> str:
@@ -198,7 +202,7 @@ def begin(
     label = f"{command.section} {folder.name}" if folder.name.startswith("step-") else command.section
     for path in inputs.values():
         if isinstance(path, Path) and not path.is_file() and not (path / "run.json").is_file():
-            raise BadInput(missing(path / "run.json"))
+            raise BadInput(missing(path / "run.json" if path.is_dir() or maker_of(path) else path))
     shape = {
         "section": command.section,
         "settings": shaping(command.settings),
@@ -214,6 +218,8 @@ def begin(
         empty = writes and not any(p.is_file() and not is_note(p.relative_to(folder)) for p in folder.rglob("*"))
         if command.overwrite and (difference or finished) or difference and (derived or empty):
             if changes:  # an interrupted --overwrite goes on where it was
+                if finished and derived and not command.overwrite:
+                    print(f"{label}: made again: {folder} was made with {difference}", flush=True)
                 remove_folder(folder)
         elif difference:
             raise BadInput(f"{folder} was made with {difference}; add --overwrite to make it again, {cure}")
@@ -263,31 +269,17 @@ def told(value: Any) -> str:
     return "null" if value is None else repr(value)
 
 
-def is_current(folder: Path, inputs: dict[str, str | Path]) -> bool:
-    """Whether a folder's work is finished, and was made from these inputs as they are now."""
+def is_current(folder: Path, inputs: dict[str, str | Path], settings: Any = None) -> bool:
+    """Whether a folder's work is finished, and was made from these inputs as they are now (and with these settings)."""
     if not (folder / "run.json").is_file():
         return False
-    made_from = read_json(folder / "run.json")["inputs"]
+    record = read_json(folder / "run.json")
+    if settings is not None and record["settings"] != shaping(settings):
+        return False
+    made_from = record["inputs"]
     return all(name in made_from and made_from[name]["hash"] == identity(path) for name, path in inputs.items())
 
 
 def now() -> str:
     """The time, as UTC: "2026-01-31T23:59:59Z"."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def commit() -> str:
-    """The repository's commit, with "+changes" where the tree differs; "unknown" outside git."""
-    root = Path(__file__).resolve().parent.parent
-    git = ["git", "-C", str(root)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + ("+changes" if dirty else "")
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and the packages that shape results."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}

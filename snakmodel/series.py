@@ -17,8 +17,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from snakmodel.config import BadInput
-from snakmodel.paths import HUB
+from snakmodel.paths import HUB, PRETRAINED
 from snakmodel.records import missing, read_json, write_json
+from snakmodel.settings import nearest
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def read_series(folder: Path, whole: bool = True) -> list[Checkpoint]:
         return [Checkpoint(row["step"], row["path"], row) for row in rows]
     others = [path.parent.name for path in sorted(folder.parent.glob("*/series.json"))]
     if folder.name not in others and others:
-        raise BadInput(f"{missing(folder / 'series.json')}, or choose from {', '.join(others)}")
+        raise BadInput(f"{missing(folder / 'series.json')}, or {nearest(folder.name, (PRETRAINED, *others))}")
     series = read_json(folder / "series.json")
     checkpoints = []
     for row in series["steps"]:

@@ -157,5 +157,7 @@ def how_many_workers(wanted: int) -> int:
 
 def nearest(word: str, choices: tuple[str, ...]) -> str:
     """ "did you mean ...?" or, where nothing is near, all choices."""
+    if not choices:
+        return "there are none"
     near = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(choices)}"

@@ -15,6 +15,8 @@ from snakmodel.paths import PRETRAINED, STAGES, Run, step_name
 from snakmodel.records import read_json
 from snakmodel.series import choose, read_series
 
+MOST_NAMED = 8  # folders that a line names
+
 
 def main() -> None:
     run = Run(Path(sys.argv[1] if len(sys.argv) == 2 else "out/tiny"))
@@ -38,7 +40,8 @@ def main() -> None:
             else ""
         )
         if stage.per_step and state == "partial":
-            detail += f"; missing {', '.join(missing)}"
+            more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+            detail += f"; missing {', '.join(missing[:MOST_NAMED])}{more}"
         if stage.section == "pretrain":
             detail = ", ".join(p.parent.name for p in sorted(run.folder("pretrain").glob("step-*/run.json")))
         print(f"  {stage.section:<16} {state:<8} {detail}".rstrip())

@@ -132,6 +132,8 @@ def read_testsets(sets: dict[str, TestSet]) -> tuple[list[dict[str, str]], dict[
         items = list(read_testset(name, replace(testset, revision=revisions[name])))
         if not items:
             raise BadInput(f"test set {name} ({testset.path}): no item of split {testset.split!r}")
+        if not any(item.text for item in items):
+            raise BadInput(f"test set {name} ({testset.path}): no text in {', '.join(testset.text)} of any item")
         rows += [{"text": item.text, "source": name, "id": item.id, "answer": item.answer} for item in items]
     return rows, revisions
 

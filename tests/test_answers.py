@@ -98,12 +98,21 @@ def test_another_question_is_asked_without_asking_the_first_again(recipe):
     assert rows_of(recipe, "new")[0]["prompt"] == "w6"
 
 
+def test_steps_that_were_asked_another_question_are_left_out_and_named(recipe):
+    words = ["questions.other.answers=w7,w9", "series=pretrained"]
+    run_main(answers, recipe, "questions.other.prompt=w5", *words)
+    said = run_main(answers, recipe, "questions.other.prompt=w6", "questions.other.answers=w7,w9,w8", "steps=100")
+    assert "other, pretrained step-00050: left out, was asked otherwise or of another model" in said
+    assert {(row["step"], row["prompt"]) for row in rows_of(recipe, "other")} == {(100, "w6")}
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
         (["questions.a/b.prompt=w5", "questions.a/b.answers=w6"], "'a/b' cannot be a file's name"),
         (["questions.seven.answers=[]"], "answers.questions.seven.answers should be texts, got []"),
         (["questions.new.prompt=w5"], "answers.questions.new.answers is missing"),
+        (["questions.seven.answers=w6,w7,w6"], "answers.questions.seven.answers has 'w6' twice; give each once"),
     ],
 )
 def test_a_question_that_cannot_be_asked_is_one_line(recipe, words, message):

@@ -107,6 +107,14 @@ def test_finished_steps_say_done_an_interrupted_one_is_made_again_and_other_text
     with pytest.raises(BadInput, match="forgetting.texts.en: .*empty.jsonl holds no text"):
         write_jsonl(home / "empty.jsonl", [{"text": " "}])
         ledger(home, f"texts.en={home / 'empty.jsonl'}", f"run_dir={home / 'run'}", "--overwrite", "steps=0")
+    with pytest.raises(BadInput, match="forgetting.texts.en: .*number.jsonl, row 1: text should be text, got 5"):
+        write_jsonl(home / "number.jsonl", [{"text": 5}])
+        ledger(home, f"texts.en={home / 'number.jsonl'}", "--check")
+    with pytest.raises(BadInput, match="gone.jsonl not found$"):
+        ledger(home, f"texts.en={home / 'gone.jsonl'}")
+    with pytest.raises(BadInput, match="instruct/previous/series.json not found: .*, or choose from pretrained, chat"):
+        ledger(home, "against=previous", "window=9")
+    assert ledger(home, "series=chat", "steps=100").keys() == before.keys()  # what was refused has lost nothing
 
 
 def test_the_interval_of_a_change_is_the_pairs_not_the_spread_of_documents():

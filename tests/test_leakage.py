@@ -126,6 +126,9 @@ def test_an_interrupted_search_ends_with_the_same_bytes_and_a_finished_one_says_
     flags(home, "workers=1")
     assert {path: path.read_bytes() for path in before} == before and len(before) == 11
     assert "leakage: done (" in run_main(leakage, home / "recipe.yaml")
+    with pytest.raises(BadInput, match="column 'nope'"):
+        flags(home, "own.made.text=[nope]", "--overwrite")
+    assert {path: path.read_bytes() for path in before} == before  # what was refused has lost nothing
 
 
 @pytest.mark.parametrize(

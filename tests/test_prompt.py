@@ -116,6 +116,9 @@ def test_a_retry_that_gave_nothing_leaves_what_was_there_and_one_that_gave_somet
     talk.obey(f"/seed {second.sampling.seed}")
     talk.ask("w5 w6")
     assert talk.conversation.exchanges[0].answers == second.answers != first.answers
+    talk.obey("/seed 5")  # what was set since the last answer holds
+    talk.obey("/retry")
+    assert talk.conversation.exchanges[0].sampling.seed == 5
 
 
 def interrupt(title, pieces):
@@ -146,7 +149,7 @@ def test_what_cannot_be_written_or_is_out_of_range_is_one_line_and_the_conversat
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     assert len(done.stdout.splitlines()) == 2 and (tmp_path / "good.jsonl").read_text().count("\n") == 1
     assert done.stderr.count("error: ") == 8 and "error: this is not UTF-8" in done.stderr
-    assert "error: /proc/nope/x: No such file or directory" in done.stderr
+    assert "error: /proc/nope/x: there is no folder /proc/nope; make it, or name another file" in done.stderr
     told = done.stderr.splitlines()
     assert {"seed 8446", "top_p 0.95", "temperature 1e-320", "new_tokens 5", "transcript: none"} <= set(told)
     assert told.count("seed 8446") == 2  # asked for, and among the settings

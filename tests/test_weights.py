@@ -70,6 +70,13 @@ def test_a_step_is_compared_with_the_base_the_step_before_and_another_series(rec
     }
     said = run_main(weights, recipe, words[0], "against=base,chat")
     assert "pretrained: not compared with chat, which lacks: step 0, 10\n" in said
+    there = rows_of(recipe, words[0], "against=base,chat")
+    assert rows.keys() < there.keys() == rows_of(recipe, "series=chat", "against=base", "measures=change").keys()
+    said = run_main(weights, recipe, "series=pretrained", "against=pretrained")
+    assert "pretrained, step 0, 10, 20: nothing to compare with by against pretrained" in said
+    with pytest.raises(BadInput, match="weights.steps: '20:10:10' is no step of pretrained"):
+        rows_of(recipe, "steps=20:10:10")
+    assert rows_of(recipe, "series=pretrained", "steps=20", "against=pretrained").keys() == there.keys()
 
 
 def test_unchanged_weights_are_those_that_the_cast_alone_has_moved(recipe):
@@ -203,7 +210,8 @@ def test_a_published_series_is_measured_by_range_requests_as_it_is_here(recipe, 
         done = script(weights.__file__, "--config", recipe, "series=hub:we/made")
         assert done.returncode == 0, done.stderr
         read = sum(size for path, size in hub.ranges if path.endswith(".safetensors"))
-    there = pq.read_table(recipe.parent / "run/analysis/weights.parquet").to_pylist()
+    path = recipe.parent / "run/analysis/weights.parquet"
+    there = pq.read_table(path, filters=[("series", "==", "hub:we/made")]).to_pylist()
     assert [row | {"series": "pretrained"} for row in there] == list(here.values())
     sizes = [(models / f"{step}/model.safetensors").stat().st_size for step in steps]
     assert read <= sum(sizes) + 64 * len(sizes)  # every byte once, but for headers
