@@ -1,4 +1,5 @@
-# make demo: the whole experiment in miniature.  make test: everything that must hold.  Both install what they need.
+# make demo: the whole experiment in miniature.  make test: everything that must hold.  make figures: the paper's.
+# Each installs what it needs.
 RUN ?= out/tiny
 RECIPE ?= configs/tiny.yaml
 CONFIG ?= configs/snakmodel-7b.yaml
@@ -7,7 +8,7 @@ VENV = .venv
 INSTALLED = $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test check figures bench gguf status prefetch clean
+.PHONY: demo test check figures run-figures bench gguf status prefetch clean
 
 demo: $(INSTALLED)
 	bash runs/tiny.sh $(RECIPE)
@@ -20,7 +21,11 @@ check: $(INSTALLED)
 	ruff check .
 	mypy
 
-figures: $(INSTALLED)
+# what the published numbers allow: no run, no torch, seconds
+figures: .venv-plot/.installed
+	.venv-plot/bin/python plot/published.py --config configs/published.yaml
+
+run-figures: $(INSTALLED)
 	for name in training corpus scores divergence answers; do python plot/$$name.py --config $(RECIPE) || exit; done
 
 bench: $(INSTALLED)
@@ -34,6 +39,11 @@ status: $(INSTALLED)
 
 prefetch: $(INSTALLED)
 	env -u HF_HUB_OFFLINE python pretrain/prefetch.py --config $(CONFIG)
+
+.venv-plot/.installed: requirements-plot.txt pyproject.toml
+	$(PYTHON) -m venv .venv-plot
+	.venv-plot/bin/pip install --quiet -r requirements-plot.txt
+	touch $@
 
 # llama.cpp, to read what release.py writes; it is compiled, in five minutes on two cores
 .venv-gguf/.installed:

@@ -18,7 +18,8 @@ from snakmodel.paths import Run, stage_of
 
 PARAMETERS, MEASURES = style.NAMES["parameters"], style.NAMES["measures"]
 PANELS = ("subspace_angle", "left_singular_angle", "relative_frobenius")
-ENDS = ("EMB", "LMH")  # outside the layers, in another colour
+ENDS = ("EMB", "LMH", "N")  # outside the layers, in another colour
+BARS_NOTE = "A panel a measure; in brackets: degenerate, 0 by construction; *: undetermined in a matrix"
 MANY = 12  # bars beyond which a panel's names need smaller print
 
 Bars = dict[str, float]
@@ -56,7 +57,9 @@ def star(rows: list[style.Row]) -> str:
     return "*" if any(row["undetermined"] for row in rows) else ""
 
 
-def draw_steps(title: str, measures: dict[str, list[style.Row]], folder: Path, name: str) -> None:
+def draw_steps(
+    title: str, measures: dict[str, list[style.Row]], folder: Path, name: str, axis: str | None = None
+) -> None:
     """A panel a measure, a line a parameter type from 0 at the base step; the legend has the last panel's place."""
     figure, axes = style.new_figure(style.PAGE, 4.4, rows=2, columns=2)
     *panels, rest = axes.flat
@@ -71,7 +74,7 @@ def draw_steps(title: str, measures: dict[str, list[style.Row]], folder: Path, n
                 panel.plot(*zip(*crossed, strict=True), "kx", label=f"{label}, undetermined")
         panel.set_title(MEASURES[measure])
         panel.set_ylim(bottom=0)
-        style.label_steps(panel, [])
+        style.label_steps(panel, [], axis)
     handles, labels = panels[0].get_legend_handles_labels()
     rest.legend(handles, labels, loc="center", title="Mean over layers; band: one std\n×: undetermined", handlelength=3)
     rest.axis("off")
@@ -79,7 +82,9 @@ def draw_steps(title: str, measures: dict[str, list[style.Row]], folder: Path, n
     style.save(figure, folder, name, title, note)
 
 
-def draw_bars(title: str, panels: dict[str, Bars], columns: int, folder: Path, name: str) -> None:
+def draw_bars(
+    title: str, panels: dict[str, Bars], columns: int, folder: Path, name: str, note: str = BARS_NOTE
+) -> None:
     """A panel of bars for each measure, the embedding and the head in another colour."""
     lines = -(-len(panels) // columns)
     figure, axes = style.new_figure(style.PAGE, 0.2 + 1.5 * lines, rows=lines, columns=columns)
@@ -88,9 +93,8 @@ def draw_bars(title: str, panels: dict[str, Bars], columns: int, folder: Path, n
         panel.bar(list(bars), list(bars.values()), 0.7, color=colours)
         panel.tick_params(axis="x", labelsize=5 if len(bars) > MANY else 7)
         panel.grid(axis="x", visible=False)
-        brackets = "; in brackets: degenerate" if any(bar.startswith("(") for bar in bars) else ""
+        brackets = "; (…): degenerate" if any(bar.startswith("(") for bar in bars) else ""
         panel.set_title(what + brackets + ("; *: undetermined" if any(bar.endswith("*") for bar in bars) else ""))
-    note = "A panel a measure; in brackets: degenerate, 0 by construction; *: undetermined in a matrix"
     style.save(figure, folder, name, title, note)
 
 
@@ -104,7 +108,17 @@ def told(series: str, against: str, step: int) -> tuple[str, str]:
         what = f"Distance from step {step:,}"
     else:
         what = f"Distance from {f'step {step:,}' if against != first else 'the same step'} of {first}"
-    return what, name.replace(":", "-").replace("/", "-")
+    return what, name
+
+
+def read_distances(path: Path) -> list[style.Row]:
+    """The rows of the table that are drawn, in the order of types and layers, each with its `pair` of models."""
+    import pyarrow.parquet as pq  # late: a finished figure says so at once
+
+    table = pq.read_table(path, filters=[("measure", "in", list(MEASURES))])
+    rows = [row for row in table.to_pylist() if row["type"] in PARAMETERS]
+    rows.sort(key=lambda row: (list(PARAMETERS).index(row["type"]), row["layer"] or 0))
+    return [row | {"pair": (row["series"], row["against"])} for row in rows]
 
 
 def find(run: Run) -> style.Inputs:
@@ -112,18 +126,13 @@ def find(run: Run) -> style.Inputs:
     path = run.folder("weights").with_suffix(".parquet")
     if not path.is_file():
         raise BadInput(f"{path} not found: run {stage_of('weights').script} first")
-    return {"weights": path}
+    return {"weights": path, **style.find_axes(run)}
 
 
 def draw(inputs: style.Inputs, folder: Path) -> None:
     """Three figures of every series and comparison that has the measures of all panels."""
-    import pyarrow.parquet as pq  # late: a finished figure says so at once
-
-    table = pq.read_table(inputs["weights"], filters=[("measure", "in", list(MEASURES))])
-    rows = [row for row in table.to_pylist() if row["type"] in PARAMETERS]
-    rows.sort(key=lambda row: (list(PARAMETERS).index(row["type"]), row["layer"] or 0))
-    rows = [row | {"pair": (row["series"], row["against"])} for row in rows]
-    for (series, against), mine in style.group(rows, "pair").items():
+    axes = style.read_axes(inputs)
+    for (series, against), mine in style.group(read_distances(inputs["weights"]), "pair").items():
         if absent := MEASURES.keys() - {row["measure"] for row in mine}:
             print(f"{series} against {against}: not drawn: not measured: {', '.join(sorted(absent))}", flush=True)
             continue
@@ -136,7 +145,13 @@ def draw(inputs: style.Inputs, folder: Path) -> None:
             layers[f"{MEASURES[measure]}, {how} over matrices"] = by_layer(final[measure], combine)
         types = {what: by_type(final[measure]) for measure, what in MEASURES.items()}
         (what, name), at = told(series, against, at_last[0]["against_step"]), f"at step {last:,}, series {series}"
-        draw_steps(f"{what} over steps, series {series}", style.group(mine, "measure"), folder, f"steps-{name}")
+        draw_steps(
+            f"{what} over steps, series {series}",
+            style.group(mine, "measure"),
+            folder,
+            f"steps-{name}",
+            axes.get(series),
+        )
         draw_bars(f"{what} by layer {at}", layers, 1, folder, f"layers-{name}")
         draw_bars(f"{what} by parameter type {at}", types, 2, folder, f"types-{name}")
 

@@ -3,27 +3,29 @@
 matplotlib is imported inside the functions: the report needs the names alone, and a finished stage must say so at once.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from plot.read_back import Row, in_words, read_back, to_csv
 from snakmodel.config import NoSettings, read_command
-from snakmodel.paths import Run
-from snakmodel.records import begin, write_beside, write_text
+from snakmodel.paths import PRETRAINED, Run
+from snakmodel.records import begin, read_json, write_beside, write_text
 
 COLUMN, PAGE = 3.03, 6.3  # inches: one column and the full text width of an ACL paper
 # Paul Tol's "muted" scheme, safe for colour-blind readers; the markers tell the curves apart in grey print.
 COLOURS = ("#332288", "#CC6677", "#117733", "#DDAA33", "#44AA99", "#882255", "#88CCEE", "#999933", "#AA4499")
 MARKERS = "osD^vPX<>"
-MOST_MARKERS, MOST_SPOKEN = 15, 30  # points of a dense curve that are marked, and that its text alternative holds
+MOST_MARKERS = 15  # points of a dense curve that are marked
 
 NAMES = yaml.safe_load(Path(__file__).with_name("names.yaml").read_text(encoding="utf-8"))
 TASKS, METRICS, LANGUAGES = NAMES["tasks"], NAMES["metrics"], NAMES["languages"]
 HELD_OUT = "bits_per_byte"  # the metric of held-out text, of which less is better
 
-Row = dict[str, Any]
 Inputs = dict[str, Path]
 
 
@@ -35,6 +37,19 @@ def run(section: str, doc: str | None, find: Callable[[Run], Inputs], draw: Call
     if work is not None:
         draw(inputs, folder)
         work.finish()
+
+
+def find_axes(run: Run) -> Inputs:
+    """series.json of every series whose steps are not those of pre-training."""
+    files = [run.series(PRETRAINED) / "series.json", *sorted(run.folder("merge").glob("*/series.json"))]
+    counting = [path for path in files if path.is_file() and read_json(path).get("axis")]
+    return {f"series.{PRETRAINED if path == files[0] else path.parent.name}": path for path in counting}
+
+
+def read_axes(inputs: Inputs) -> dict[str, str]:
+    """Series -> what its steps count ("epochs"), of those that find_axes has found."""
+    found = {name.removeprefix("series."): path for name, path in inputs.items() if name.startswith("series.")}
+    return {series: str(read_json(path)["axis"]) for series, path in found.items()}
 
 
 def group(rows: list[Row], key: str) -> dict[Any, list[Row]]:
@@ -50,12 +65,24 @@ def short_name(row: Row) -> str:
     return TASKS.get(row["dataset"], [row["dataset"]])[0]
 
 
+def order_of(datasets: Iterable[str]) -> dict[str, int]:
+    """Data set -> the number of its look, known tasks first: a task looks the same in every figure and language."""
+    short = {dataset: name for dataset, (name, _) in TASKS.items()}
+    order = list(dict.fromkeys([*short.values(), *sorted(set(datasets) - short.keys())]))
+    return {dataset: order.index(short.get(dataset, dataset)) for dataset in [*TASKS, *datasets]}
+
+
 def label(row: Row) -> str:
     """What a score is called: "Held-out Danish text (bits per byte)", "Sentiment (Senti, macro F1)"."""
     if row["metric"] == HELD_OUT:
         return f"Held-out {LANGUAGES.get(row['language'], row['language'])} text (bits per byte)"
     short, name = TASKS.get(row["dataset"], ["unknown task", row["dataset"]])
     return f"{name} ({short}, {METRICS.get(row['metric'], row['metric'])})"
+
+
+def file_name(series: str) -> str:
+    """A name as part of a file's: "hub:ORG/NAME@REVISION" -> "hub-ORG-NAME-REVISION"."""
+    return re.sub(r"[^\w.+-]+", "-", series)
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
@@ -69,10 +96,13 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
 
 
 def draw_curve(axes: Any, name: str, rows: list[Row], place: int, hollow: bool = False) -> None:
-    """A line of the rows' `value` over `step`, with a band from `low` to `high`, in the look of number `place`."""
-    turn, index = divmod(place, len(COLOURS))  # beyond the ninth, colours return with other markers
-    colour, marker = COLOURS[index], MARKERS[(index + turn) % len(MARKERS)]
-    steps, values, lows, highs = ([row[key] for row in rows] for key in ("step", "value", "low", "high"))
+    """A line of the rows' `value` over `step`, with a band from `low` to `high`, in the look of number `place`.
+
+    A value that is missing or not a number is a gap.
+    """
+    colour, marker = look(place)
+    steps = [row["step"] for row in rows]
+    values, lows, highs = ([nan if row[key] is None else row[key] for row in rows] for key in ("value", "low", "high"))
     every = -(-len(rows) // MOST_MARKERS)
     (line,) = axes.plot(steps, values, label=name, color=colour, marker=marker, markevery=every)
     if hollow:
@@ -83,15 +113,45 @@ def draw_curve(axes: Any, name: str, rows: list[Row], place: int, hollow: bool =
         axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0, label=f"_{name}")
 
 
-def label_steps(axes: Any, rows: list[Row]) -> None:
-    """Names the x axis, once all is drawn; where rows count tokens, an axis above does, too."""
+def draw_points(axes: Any, name: str, rows: list[Row], place: int, shift: float = 0, across: bool = False) -> None:
+    """A marker at each row's `value` with a bar from `low` to `high`, in the look of number `place`.
+
+    The rows stand at 0, 1, ..., moved by `shift`, which the caller names by ticks: from left to right, or `across`,
+    from top to bottom.
+    """
+    colour, marker = look(place)
+    places = [number + shift for number in range(len(rows))]
+    values, lows, highs = ([nan if row[key] is None else row[key] for row in rows] for key in ("value", "low", "high"))
+    (axes.hlines if across else axes.vlines)(places, lows, highs, color=colour, linewidth=1, label=f"_{name}")
+    points = (values, places) if across else (places, values)
+    axes.plot(*points, label=name, color=colour, marker=marker, markersize=3, linestyle="none")
+
+
+def look(place: int) -> tuple[str, str]:
+    """Colour and marker of number `place`; beyond the ninth, colours return with other markers."""
+    turn, index = divmod(place, len(COLOURS))
+    return COLOURS[index], MARKERS[(index + turn) % len(MARKERS)]
+
+
+def name_ticks(axis: Any, names: Iterable[str]) -> None:
+    """Names the places 0, 1, ... of an axis; long names ("ORG/NAME@COMMIT") are broken, commits cut."""
+    commits = [re.sub(r"@([0-9a-f]{8})[0-9a-f]{4,}$", r"@\1", name) for name in names]
+    broken = [name.replace("/", "/\n").replace("@", "\n@") for name in commits]
+    axis.set_ticks(range(len(broken)), broken)
+
+
+def label_steps(axes: Any, rows: list[Row], axis: str | None = None) -> None:
+    """Names the x axis, once all is drawn; where rows count tokens, an axis above does, too.
+
+    axis: what a step counts, as series.json says; None: steps of pre-training.
+    """
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-    axes.set_xlabel("Pre-training steps")
+    axes.set_xlabel(axis.capitalize() if axis else "Pre-training steps")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    tokens_per_step = max((row["tokens"] / max(row["step"], 1) for row in rows), default=0)
-    if tokens_per_step:
+    tokens_per_step = max((row["tokens"] / max(row["step"], 1) for row in rows if row["tokens"]), default=0)
+    if tokens_per_step and not axis:
         unit, name = (1e9, "billions") if tokens_per_step * axes.get_xlim()[1] >= 1e9 else (1e6, "millions")
         scale = tokens_per_step / unit
         above = axes.secondary_xaxis("top", functions=(lambda steps: steps * scale, lambda tokens: tokens / scale))
@@ -100,44 +160,14 @@ def label_steps(axes: Any, rows: list[Row]) -> None:
 
 
 def save(figure: Any, folder: Path, name: str, title: str, note: str) -> None:
-    """Writes NAME.pdf, NAME.png and NAME.txt: title, note, then the drawn numbers. Equal figures give equal bytes."""
-    for kind, extra in (("pdf", {"CreationDate": None}), ("png", {})):
+    """Writes NAME.pdf, .png, .svg; as .csv what is drawn; as .txt title, note and that in words. Equal figures give
+    equal bytes. What a file's name cannot hold ("ORG/NAME@REVISION") becomes a hyphen in it.
+    """
+    name = file_name(name)
+    undated = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
+    for kind, metadata in undated.items():
         with write_beside(folder / f"{name}.{kind}") as temporary:
-            figure.savefig(temporary, format=kind, dpi=200, metadata={"Title": title, **extra})
+            figure.savefig(temporary, format=kind, dpi=200, metadata={"Title": title, **metadata})
+    write_text(folder / f"{name}.csv", to_csv(read_back(figure)))
     write_text(folder / f"{name}.txt", "\n".join([title, note, *in_words(figure)]) + "\n")
-    print(f"{folder / name}: pdf, png, txt", flush=True)
-
-
-def in_words(figure: Any) -> list[str]:
-    """What each panel shows: a line a labelled curve or set of bars with its values, and the notes in the panel."""
-    lines = []
-    for axes in figure.axes:
-        lines.append(axes.get_title() or axes.get_ylabel() or axes.get_xlabel())
-        bands = {band.get_label(): band.get_paths()[0].vertices for band in axes.collections}
-        for line in axes.get_lines():
-            if not line.get_label().startswith("_"):
-                points = curve_in_words(line.get_xydata(), bands.get(f"_{line.get_label()}"))
-                lines.append(f"{line.get_label()}: {points}")
-        for bars in axes.containers:
-            axis = axes.yaxis if bars.orientation == "horizontal" else axes.xaxis
-            names = axis.get_major_formatter().format_ticks(axis.get_majorticklocs())
-            values = "; ".join(f"{name} {in_digits(value)}" for name, value in zip(names, bars.datavalues, strict=True))
-            lines.append(values if bars.get_label().startswith("_") else f"{bars.get_label()}: {values}")
-        lines += [text.get_text() for text in axes.texts]
-    return [line for line in lines if line]
-
-
-def curve_in_words(points: Any, band: Any) -> str:
-    """ "0: 2.5; 50: 3 [2.75, 3.25]": step, value and the ends of the band; a dense curve is thinned up to its last."""
-    words = []
-    thinned = points[::-1][:: -(-len(points) // MOST_SPOKEN)][::-1]
-    for step, value in thinned:
-        ends = band[band[:, 0] == step, 1] if band is not None else [value]
-        interval = f" [{in_digits(min(ends))}, {in_digits(max(ends))}]" if min(ends) < max(ends) else ""
-        words.append(f"{in_digits(step)}: {in_digits(value)}{interval}")
-    return "; ".join(words)
-
-
-def in_digits(value: float) -> str:
-    """ "12,500", "0.3333"."""
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+    print(f"{folder / name}: {', '.join(undated)}, csv, txt", flush=True)

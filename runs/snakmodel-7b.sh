@@ -82,8 +82,12 @@ python finetune/card.py --config "$RECIPE"
 
 # Figures and report
 python plot/training.py --config "$RECIPE"
+python plot/throughput.py --config "$RECIPE"
 python plot/corpus.py --config "$RECIPE"
 python plot/scores.py --config "$RECIPE"
 python plot/divergence.py --config "$RECIPE"
+python plot/embeddings.py --config "$RECIPE"
 python plot/answers.py --config "$RECIPE"
+python plot/forgetting.py --config "$RECIPE"
+python plot/leakage.py --config "$RECIPE"
 python plot/report.py --config "$RECIPE"

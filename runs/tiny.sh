@@ -68,10 +68,14 @@ python finetune/card.py --config "$RECIPE"
 
 # Figures, the miniature's own bars, and the report, which shows both
 python plot/training.py --config "$RECIPE"
+python plot/throughput.py --config "$RECIPE"
 python plot/corpus.py --config "$RECIPE"
 python plot/scores.py --config "$RECIPE"
 python plot/divergence.py --config "$RECIPE"
+python plot/embeddings.py --config "$RECIPE"
 python plot/answers.py --config "$RECIPE"
+python plot/forgetting.py --config "$RECIPE"
+python plot/leakage.py --config "$RECIPE"
 bars=0
 python runs/tiny_data/check.py --config "$RECIPE" || bars=$?
 python plot/report.py --config "$RECIPE"

@@ -1,0 +1,229 @@
+"""Draw several runs, or a run and the paper, in one figure: scores, held-out text, divergence.
+
+python plot/compare.py --config configs/tiny.yaml runs=out/tiny,out/other
+python plot/compare.py --config configs/tiny.yaml paper=true over=share
+
+Runs of different length are laid over each other by steps, or by the share of the run that is done. Scores are
+compared only where scorer, version and split are the same; the paper's are ScandEval's on the test split.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from plot import style
+from plot.divergence import over_steps
+from plot.paper import FILES, choose, read_paper
+from plot.scores import Way, find_curves, is_number, name_way, split_ways, tell
+from snakmodel.config import BadInput, Command, knob, read_command, run_script
+from snakmodel.paths import PRETRAINED, Run
+from snakmodel.records import begin, read_json
+
+PARAMETERS, MEASURES = style.NAMES["parameters"], style.NAMES["measures"]
+PAPER, PAPER_STEPS = "paper", 12_500
+PAPER_ROWS = ("LLaMA2-7B base", "SnakModel-7B base", "SnakModel-7B instruct")  # drawn as levels
+TYPES = ("lm_head", "embed_tokens", "gate_proj")  # whose angles over the steps the paper shows apart
+AXES = {"steps": "Pre-training steps", "share": "Share of the run (%)"}
+
+Curves = dict[str, list[style.Row]]
+
+
+@dataclass
+class Settings:
+    runs: list[str] = knob([], "folders of the runs; none: the recipe's own")
+    paper: bool = knob(False, "the published numbers beside them")
+    series: list[str] = knob([PRETRAINED], "series of each run that are drawn")
+    over: Literal["steps", "share"] = knob("steps", "x axis: steps, or the share of the run in percent")
+
+
+def main() -> None:
+    command = read_command(Settings, "plot_compare", __doc__)
+    s, folder = command.settings, command.run.folder("plot_compare")
+    found = find_runs(command)
+    if len(found) + s.paper < 2:
+        raise BadInput(
+            f"{command.config}: plot_compare: one run alone, {next(iter(found))}, cannot be compared; "
+            "give runs=out/one,out/other or paper=true"
+        )
+    inputs = {f"{name}.{what}": path for name, files in found.items() for what, path in files.items()}
+    work = begin(command, folder, {**inputs, **(FILES if s.paper else {})}, derived=True)
+    if work is None:
+        return
+    compare_scores(s, {name: read_scores(s, files) for name, files in found.items()}, folder)
+    compare_divergence(s, {name: read_weights(s, files) for name, files in found.items()}, folder)
+    work.finish()
+
+
+def find_runs(command: Command[Settings]) -> dict[str, dict[str, Path]]:
+    """Name of a run -> its files. A run's name is its folder's, or its path where two are called the same."""
+    paths = [Path(path) for path in command.settings.runs] or [command.run.root]
+    names = [path.name for path in paths]
+    found = {}
+    for path in dict.fromkeys(paths):
+        run, files = Run(path), {}
+        if (run.folder("collect") / "run.json").is_file():
+            files["scores"] = run.folder("collect")
+        if (weights := run.folder("weights").with_suffix(".parquet")).is_file():
+            files["weights"] = weights
+        if not files:
+            raise BadInput(
+                f"{path} holds neither scores nor analysis/weights.parquet: run evaluate/collect.py or "
+                "analyze/weights.py of its recipe first, or correct runs"
+            )
+        found[path.name if names.count(path.name) == 1 else path.as_posix()] = files
+    return found
+
+
+def read_scores(s: Settings, files: dict[str, Path]) -> list[style.Row]:
+    """A run's primary scores of the chosen series."""
+    if "scores" not in files:
+        return []
+    rows = [row for row in read_json(files["scores"] / "scores.json")["rows"] if row["primary"] and is_number(row)]
+    rows = [row for row in rows if row["series"] in s.series and row["step"] is not None]
+    last = max((row["step"] for row in rows), default=0)
+    return sorted(scale_steps(s, rows, last), key=lambda row: row["step"])
+
+
+def scale_steps(s: Settings, rows: list[style.Row], last: int) -> list[style.Row]:
+    """Rows whose `step` is what the x axis counts; last: the last step of their run."""
+    factor = 1 if s.over == "steps" else 100 / max(last, 1)
+    return [{**row, "step": row["step"] * factor} for row in rows]
+
+
+def draw_panels(s: Settings, panels: dict[str, Curves], ylabel: str, keep: list[str]) -> Any:
+    """A panel for each of what is compared, a curve a run; `keep`: all curves, so that each has one look."""
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure, axes = style.new_figure(style.PAGE, 0.9 + 1.7 * lines, lines, columns)
+    handles: dict[str, Any] = {}
+    for panel, (title, curves) in zip(axes.flat, panels.items(), strict=False):
+        for name, rows in curves.items():
+            style.draw_curve(panel, name, rows, keep.index(name), hollow=name.startswith(PAPER))
+        panel.set_title(title, fontsize=7)
+        style.label_steps(panel, [])
+        panel.set_xlabel(AXES[s.over])
+        handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
+    for panel in axes[:, 0]:
+        panel.set_ylabel(ylabel)
+    for rest in list(axes.flat)[len(panels) :]:
+        rest.remove()
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def compare_scores(s: Settings, runs: dict[str, list[style.Row]], folder: Path) -> None:
+    """A figure for each way of scoring: a panel a task, or a language of held-out text."""
+    for kind in ("tasks", "held-out"):
+        of_kind = {
+            name: [row for row in rows if (row["metric"] == style.HELD_OUT) == (kind == "held-out")]
+            for name, rows in runs.items()
+        }
+        ways = split_ways([row for rows in of_kind.values() for row in rows])
+        for way in ways:
+            panels: dict[str, Curves] = {}
+            for name, rows in of_kind.items():
+                mine = split_ways(rows).get(way, [])
+                for label, curve in find_curves(mine).items():
+                    for series, ours in style.group(curve, "series").items():
+                        panels.setdefault(label, {})[f"{name}: {series}"] = ours
+            if s.paper and kind == "tasks":
+                add_paper_levels(way, panels)
+            names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+            ylabel = "Score (0 to 100)" if kind == "tasks" else "Bits per byte"
+            figure = draw_panels(s, panels, ylabel, names)
+            title = f"{'Task scores' if kind == 'tasks' else 'Held-out text'}: {', '.join(runs)} compared"
+            style.save(figure, folder, f"{kind}{name_way(way, list(ways))}", title, tell(way, None))
+
+
+def add_paper_levels(way: Way, panels: dict[str, Curves]) -> None:
+    """The paper's rows as levels, in the panels of its data sets and metrics; said where there is none."""
+    paper, added = read_paper("scandeval"), 0
+    for curves in panels.values() if (way[0], way[2]) == ("scandeval", paper["split"]) else ():
+        points = next(iter(curves.values()))
+        first, last = points[0]["step"], max(row["step"] for rows in curves.values() for row in rows)
+        for column, what in paper["columns"].items():
+            if (what["dataset"], what["metric"]) == (points[0]["dataset"], points[0]["metric"]):
+                for name in PAPER_ROWS:
+                    value = choose(paper, row=name, column=column)[0]["value"]
+                    ends = [{"step": step, "value": value, "low": value, "high": value} for step in (first, last)]
+                    curves |= {f"{PAPER}: {name}": ends} if value is not None else {}
+                    added += value is not None
+    if not added:
+        print(f"the paper has no score by {' '.join(str(part) for part in way if part)}: not drawn", flush=True)
+
+
+def read_weights(s: Settings, files: dict[str, Path]) -> list[style.Row]:
+    """A run's distances of the chosen series from their base, of the paper's measures."""
+    if "weights" not in files:
+        return []
+    import pyarrow.parquet as pq  # late: a finished figure says so at once
+
+    chosen = [("measure", "in", ["delta", "subspace_angle"]), ("series", "in", s.series), ("against", "=", "base")]
+    rows: list[style.Row] = pq.read_table(files["weights"], filters=chosen).to_pylist()
+    return [row for row in rows if row["type"] in PARAMETERS]
+
+
+def compare_divergence(s: Settings, runs: dict[str, list[style.Row]], folder: Path) -> None:
+    """Angles over the steps of what the paper shows, and by type at each run's last step."""
+    if not any(runs.values()):
+        return
+    panels: dict[str, Curves] = {f"{PARAMETERS[kind]}: {MEASURES['subspace_angle']}": {} for kind in TYPES}
+    bars: dict[str, dict[str, list[style.Row]]] = {"subspace_angle": {}, "delta": {}}
+    for name, rows in runs.items():
+        for series, mine in style.group(rows, "series").items():
+            label, last = f"{name}: {series}", max(row["step"] for row in mine)
+            for kind, curves in zip(TYPES, panels.values(), strict=True):
+                wanted = [row for row in mine if (row["type"], row["measure"]) == (kind, "subspace_angle")]
+                points = over_steps(wanted) if wanted else []
+                curves |= {label: scale_steps(s, points, last)} if points else {}
+            for measure, drawn in bars.items():
+                drawn[label] = by_type([row for row in mine if row["step"] == last and row["measure"] == measure])
+    if s.paper:
+        add_paper_divergence(s, panels, bars)
+    names = list(dict.fromkeys(name for drawn in bars.values() for name in drawn))
+    title = f"Distance from the base: {', '.join(runs)} compared"
+    figure = draw_panels(s, {what: curves for what, curves in panels.items() if curves}, "Degrees", names)
+    note = "Mean over layers; bands: one standard deviation, of the paper's the tolerance of the measuring"
+    style.save(figure, folder, "divergence-steps", f"{title}, over steps", note)
+    figure, axes = style.new_figure(style.PAGE, 2.5, columns=2)
+    for panel, (measure, drawn) in zip(axes.flat, bars.items(), strict=True):
+        for name, cells in drawn.items():
+            shift = 0.6 / len(names) * (names.index(name) - (len(names) - 1) / 2)
+            style.draw_points(panel, name, cells, names.index(name), shift)
+        panel.set(title=MEASURES[measure], ylim=(0, None))
+        style.name_ticks(panel.xaxis, PARAMETERS.values())
+        panel.grid(axis="x", visible=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    note = "Mean over layers, at each run's last step; subspace angles of Q, K, V, O and W↓ are degenerate"
+    style.save(figure, folder, "divergence-types", f"{title}, by parameter type", note)
+
+
+def by_type(rows: list[style.Row]) -> list[style.Row]:
+    """A point a parameter type, in display order: its mean over the layers; none where it was not measured."""
+    kinds, points = style.group(rows, "type"), []
+    for kind in PARAMETERS:
+        value = fmean(row["value"] for row in kinds[kind]) if kind in kinds else None
+        points.append({"value": value, "low": value, "high": value})
+    return points
+
+
+def add_paper_divergence(s: Settings, panels: dict[str, Curves], bars: dict[str, Any]) -> None:
+    """The paper's angles over its steps and by type."""
+    paper, mine = read_paper("divergence"), {"comparison": "llama2-base"}
+    label = f"{PAPER}: SnakModel-7B base"
+    for kind, curves in zip(TYPES, panels.values(), strict=True):
+        cells = choose(paper, **mine, by="step", name=kind)
+        points = [
+            {**cell, "low": cell["value"] - (cell["tolerance"] or 0), "high": cell["value"] + (cell["tolerance"] or 0)}
+            for cell in cells
+        ]
+        curves[label] = scale_steps(s, points, PAPER_STEPS)
+    for measure, drawn in bars.items():
+        known = {cell["name"]: cell for cell in choose(paper, **mine, by="type", measure=measure)}
+        values = [known[kind]["value"] if kind in known else None for kind in PARAMETERS]
+        drawn[label] = [{"value": value, "low": value, "high": value} for value in values]
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,150 @@
+"""The curves that the report shows, from the files of the stages: charts by the section of the page."""
+
+from typing import Any
+
+from plot import contamination, divergence, forgetting, leakage, scores, style, throughput
+from plot.chart import Chart, thin
+
+Row = dict[str, Any]
+INTERVAL = "band: 95% interval"
+
+
+def training_charts(log: list[Row]) -> list[Chart]:
+    """Loss, held-out text by language, and learning rate."""
+    loss, every = thin([row for row in log if row["step"]], "loss")
+    dense = f"each point is the mean of {every:,} steps, band: their range" if every > 1 else ""
+    charts = [Chart("Loss", "Nats per token", {"loss": loss}, dense)] if loss else []
+    by_language: dict[str, list[Row]] = {}
+    for row in log:
+        for language, value in row.get("bits_per_byte", {}).items():
+            name = style.LANGUAGES.get(language, language)
+            by_language.setdefault(name, []).append({"step": row["step"], "tokens": row["tokens"], "value": value})
+    if by_language:
+        note = "as training saw it, lower is better"
+        charts.append(Chart("Held-out text while training", "Bits per byte", by_language, note, ".3f", (0, None)))
+    rate, _ = thin([row for row in log if row["step"]], "learning_rate")
+    rate = [{**row, "low": row["value"], "high": row["value"]} for row in rate]
+    return charts + (
+        [Chart("Learning rate", "Rate", {"learning rate": rate}, digits=".3g", ends=(0, None))] if rate else []
+    )
+
+
+def throughput_charts(log: list[Row]) -> list[Chart]:
+    """What the log tells of speed and memory."""
+    charts = []
+    for measure, (points, every) in throughput.curves(log).items():
+        name, unit = throughput.MEASURES[measure]
+        note = f"each point is the mean of {every:,} steps, band: their range" if every > 1 else ""
+        charts.append(Chart(name, unit, {name: points}, note, ends=(0, None)))
+    return charts
+
+
+def score_charts(series: str, by: str, rows: list[Row]) -> list[Chart]:
+    """Task scores, and bits per byte, of one series by one scorer."""
+    name = f"{series}, {by}" if by else series
+    tasks = [row for row in rows if row["metric"] != style.HELD_OUT]
+    texts = [row for row in rows if row["metric"] == style.HELD_OUT]
+    charts = []
+    if tasks:
+        curves, order = scores.find_curves(tasks), style.order_of([row["dataset"] for row in tasks])
+        places = {label: order[found[0]["dataset"]] for label, found in curves.items()}
+        hollow = frozenset(
+            label for place, label in enumerate(curves) if places[label] in list(places.values())[:place]
+        )
+        levels: dict[float, list[str]] = {}
+        for row in tasks:
+            if row["chance"] is not None and style.short_name(row) not in levels.setdefault(row["chance"], []):
+                levels[row["chance"]].append(style.short_name(row))
+        chance = {f"chance {level:.3g}: {', '.join(names)}": level for level, names in sorted(levels.items())}
+        looks: Any = {"levels": chance, "hollow": hollow, "places": places, "series": series}
+        title, unit = f"Task scores of {name}", "Score, 0 to 100"
+        charts.append(Chart(title, unit, curves, INTERVAL, ".1f", (0, 100), **looks))
+    if texts:
+        by_language = style.group(texts, "language")
+        curves = {style.LANGUAGES.get(language, language): mine for language, mine in by_language.items()}
+        note, title = f"lower is better; {INTERVAL}", f"Held-out text of {name}"
+        charts.append(Chart(title, "Bits per byte", curves, note, ".3f", (0, None), series=series))
+    return charts
+
+
+def forgetting_charts(rows: list[Row]) -> list[Chart]:
+    """Bits per byte and their change, of every series."""
+    charts = []
+    for series, mine in style.group(rows, "series").items():
+        for measure, (name, unit) in forgetting.MEASURES.items():
+            since = f"since {forgetting.since(mine)}; " if measure == "change" else ""
+            levels = {"no change": 0.0} if measure == "change" else {}
+            ends = (None, None) if measure == "change" else (0, None)
+            curves, title = forgetting.curves(mine, measure), f"{name}, {series}"
+            charts.append(Chart(title, unit, curves, f"{since}{INTERVAL}", ".3f", ends, levels, series=series))
+    return charts
+
+
+def probe_charts(rows: list[Row]) -> list[Chart]:
+    """What every series shows of the test sets; controls are dashed."""
+    charts = []
+    for series, mine in style.group(rows, "series").items():
+        for (probe, measure), title in leakage.PROBES.items():
+            if curves := leakage.probe_curves(mine, probe, measure):
+                name, _, unit = title.removesuffix(")").partition(" (")
+                levels = {"nothing known": leakage.NEUTRAL[measure]} if measure in leakage.NEUTRAL else {}
+                hollow = frozenset(curve for curve, found in curves.items() if curve != found[0]["testset"])
+                sets = list(style.group(mine, "testset"))
+                places = {curve: sets.index(found[0]["testset"]) for curve, found in curves.items()}
+                note = f"dashed: the same texts against another item; {INTERVAL}" if hollow else INTERVAL
+                looks: Any = {"levels": levels, "hollow": hollow, "places": places, "series": series}
+                charts.append(Chart(f"{name}, {series}", unit or "Share", curves, note, ".3g", **looks))
+    return charts
+
+
+def contamination_charts(rows: list[Row]) -> list[Chart]:
+    """Scores of clean and of contaminated items, a chart a series and data set."""
+    charts = []
+    for series, mine in style.group([row for row in rows if row["step"] is not None], "series").items():
+        for name, parts in contamination.curves(mine).items():
+            curves = {part: found for part, found in parts.items() if found}
+            note, hollow = f"{contamination.tell_items(parts)}; {INTERVAL}", frozenset(["contaminated"])
+            title = f"{name}, {series}"
+            charts.append(Chart(title, "Score", curves, note, ".1f", hollow=hollow, series=series))
+    return charts
+
+
+def answer_charts(rows: list[Row]) -> list[Chart]:
+    """The share of each answer, a chart a question and series."""
+    charts = []
+    for series, mine in style.group(rows, "series").items():
+        curves = {
+            answer: [{**row, "value": row["share"]} for row in found]
+            for answer, found in style.group(mine, "answer").items()
+        }
+        title = f"{mine[0]['prompt']} …, {series}"
+        note, unit = "the first answer is the right one", "Share among the answers"
+        charts.append(Chart(title, unit, curves, note, ".3f", (0, 1), series=series))
+    return charts
+
+
+def divergence_charts(rows: list[Row]) -> list[Chart]:
+    """The mean over a type's layers of what the figures show, a chart a comparison and measure."""
+    charts = []
+    for (series, against), mine in style.group(rows, "pair").items():
+        at_last = max(mine, key=lambda row: row["step"])
+        what, _ = divergence.told(series, against, at_last["against_step"])
+        for measure in divergence.PANELS:
+            curves: dict[str, list[Row]] = {}
+            hollow, loose, places = set(), [], {}
+            of_measure = [row for row in mine if row["measure"] == measure]
+            for kind, found in style.group(of_measure, "type").items():
+                name = divergence.PARAMETERS[kind] + (" (degenerate)" if found[0]["degenerate"] else "")
+                curves[name] = divergence.over_steps(found)
+                hollow |= {name} if found[0]["degenerate"] else set()
+                loose += [name] if any(row["undetermined"] for row in found) else []
+                places[name] = list(divergence.PARAMETERS).index(kind)
+            if curves:
+                name, _, unit = divergence.MEASURES[measure].removesuffix(")").partition(" (")
+                note = "mean over layers, band: one standard deviation"
+                note += "; dashed: 0 by construction" if hollow else ""
+                note += f"; undetermined at some step: {', '.join(loose)}" if loose else ""
+                title = f"{name}: {what[0].lower()}{what[1:]}, {series}"
+                looks: Any = {"hollow": frozenset(hollow), "places": places, "series": series}
+                charts.append(Chart(title, unit, curves, note, ".4g", (0, None), **looks))
+    return charts

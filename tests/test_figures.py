@@ -1,0 +1,189 @@
+"""Figures of whatever a run has, and of several runs: pytest tests/test_figures.py"""
+
+import csv
+import json
+import warnings
+
+import pytest
+from conftest import run_main, write_recipe
+
+from analyze.pairs import write_table
+from analyze.weights import COLUMNS
+from plot import compare, embeddings, scores
+from plot.style import PAGE, new_figure, save
+from snakmodel.paths import Run
+from snakmodel.records import write_json
+
+LONG = "ORG/NAME-7B@0123456789abcdef0123456789abcdef01234567"
+KINDS = {".pdf", ".png", ".svg", ".csv", ".txt"}
+
+
+def score(step, dataset="scala-da", value=50.0, **facts):
+    row = {"series": "pretrained", "step": step, "tokens": None, "name": None, "model": "a", "dataset": dataset}
+    ends = {"value": value, "low": None if value is None else value - 2, "high": None if value is None else value + 2}
+    told = {"language": "da", "metric": "macro_f1", "chance": 50.0, "primary": True, "few_shot": True}
+    return {**row, **ends, **told, "scorer": "scandeval", "scorer_version": "13.3.0", "split": "test", **facts}
+
+
+def save_scores(root, rows):
+    folder = Run(root).folder("collect")
+    for name in ("started.json", "run.json"):
+        write_json(folder / name, {"section": "collect", "inputs": {}, "rows": len(rows)})
+    (folder / "scores.json").write_text(json.dumps({"rows": rows}))  # also NaN, which we would not write
+
+
+@pytest.fixture
+def draw(tmp_path):
+    """Draws the figures of planted scores: what was printed, and the rows of each figure's CSV."""
+
+    def draw(rows, **axes):
+        recipe = write_recipe(tmp_path / "recipe.yaml", plot_scores={})
+        save_scores(tmp_path / "run", rows)
+        for series, axis in axes.items():
+            write_json(tmp_path / f"run/instruct/{series}/series.json", {"axis": axis, "steps": []})
+        with warnings.catch_warnings(action="error"):
+            said = run_main(scores, recipe)
+        return said, read_folder(tmp_path / "run/figures/scores")
+
+    return draw
+
+
+def read_folder(folder):
+    kinds = {}
+    for path in folder.iterdir():
+        kinds.setdefault(path.stem, set()).add(path.suffix)
+    assert all(found == KINDS for name, found in kinds.items() if name not in ("run", "started"))
+    return {path.stem: list(csv.DictReader(path.read_text("utf-8").splitlines())) for path in folder.glob("*.csv")}
+
+
+def values(rows, curve=None):
+    return [(row["x"], row["value"]) for row in rows if curve in (None, row["curve"])]
+
+
+def test_missing_cells_are_left_out_and_said(draw):
+    rows = [score(step, value=None if step == 500 else 50 + step / 100) for step in (0, 500, 1000)]
+    said, figures = draw(
+        [*rows, score(0, "dansk", float("nan")) | {"low": None, "high": None}, score(1000, "dansk", 20.5)]
+    )
+    assert "not drawn, no score: pretrained step 500 scala-da\n" in said
+    assert "not drawn, no score: pretrained step 0 dansk\n" in said
+    drawn = figures["tasks-pretrained-scandeval-13.3.0"]
+    assert values(drawn) == [("0.0", "50.0"), ("1000.0", "60.0"), ("1000.0", "20.5")]
+
+
+@pytest.mark.parametrize("steps", [[500], list(range(0, 100_000, 500))])
+def test_one_checkpoint_and_two_hundred_are_drawn_whole(steps, draw):
+    _, figures = draw([score(step, value=40 + step / 2_500) for step in steps])
+    drawn = figures["tasks-pretrained-scandeval-13.3.0"]
+    assert [float(x) for x, _ in values(drawn)] == steps
+    assert [float(row["high"]) - float(row["low"]) for row in drawn] == pytest.approx([4.0] * len(steps))
+
+
+def test_scorers_versions_and_splits_are_never_in_one_curve(draw):
+    rows = [score(step, value=30 + step, **way) for step in (0, 1) for way in (
+        {}, {"split": "val"}, {"scorer_version": "12.9.0"}, {"scorer": "euroeval", "scorer_version": "15.4.2"},
+        {"scorer": "builtin", "scorer_version": "1"},
+    )]  # fmt: skip
+    _, figures = draw([*rows, score(0, value=77.0, few_shot=False)])
+    names = ["", "-euroeval-15.4.2", "-scandeval-12.9.0-test", "-scandeval-13.3.0-test", "-scandeval-13.3.0-val"]
+    assert sorted(figures) == [f"tasks-pretrained{name}" for name in names]
+    both = figures["tasks-pretrained-scandeval-13.3.0-test"]
+    task = "Linguistic acceptability (LA, macro F1)"
+    assert values(both, f"{task}, few-shot") == [("0.0", "30.0"), ("1.0", "31.0")]
+    assert values(both, f"{task}, zero-shot") == [("0.0", "77.0")]
+
+
+def test_names_with_slashes_and_revisions_make_files_and_baselines_stand_beside_the_curves(draw):
+    rows = [score(0, value=40.0, series=f"hub:{LONG}")]
+    rows += [score(None, value=45.5, series="baselines", name=name) for name in (LONG, "LumiOpen/Viking-7B")]
+    _, figures = draw([*rows, score(None, "dansk", 30.25, series="baselines", name=LONG)])
+    ((name, drawn),) = figures.items()
+    assert name == "tasks-hub-ORG-NAME-7B-0123456789abcdef0123456789abcdef01234567-scandeval-13.3.0"
+    beside = [(row["curve"][:10], row["x"], row["value"]) for row in drawn if row["panel"] == "Baselines"]
+    assert ("Linguistic", "ORG/NAME-7B@01234567", "45.5") in beside and (
+        "Named enti",
+        "LumiOpen/Viking-7B",
+        "",
+    ) in beside
+    _, alone = draw([score(None, value=45.5, series="baselines", name="a/b")])
+    assert values(alone["tasks-baselines-scandeval-13.3.0"]) == [("a/b", "45.5")]
+
+
+def test_a_series_that_counts_epochs_is_drawn_over_epochs(draw, tmp_path):
+    draw([score(epoch, series="swept") for epoch in range(3)], swept="epochs")
+    assert "Over epochs; " in (tmp_path / "run/figures/scores/tasks-swept-scandeval-13.3.0.txt").read_text("utf-8")
+
+
+def test_embeddings_are_drawn_by_class_and_what_was_not_measured_is_said(tmp_path):
+    recipe = write_recipe(tmp_path / "recipe.yaml", plot_embeddings={})
+    with pytest.raises(ValueError, match="analysis/embeddings.parquet not found: run analyze/embeddings.py first"):
+        run_main(embeddings, recipe)
+    text = ("series", "against", "matrix", "grouping", "group", "measure", "unit")
+    columns = {name: "string" for name in text} | {"step": "int64", "against_step": "int64", "tokens": "int64"}
+    columns |= {"mean": "float64", "median": "float64"}
+    facts = {"series": "pretrained", "against": "base", "against_step": 0, "tokens": 9, "unit": "", "median": 0.0}
+    rows = [
+        {**facts, "step": step, "matrix": "lm_head", "grouping": grouping, "group": group, "measure": measure}
+        | {"mean": (step if group == "digit" else 2 * step) / (1 if measure == "l1" else 1000)}
+        for step in (50, 100)
+        for grouping, group in (("all", "all"), ("class", "digit"))
+        for measure in ("l1", "cosine")
+    ]
+    write_table(tmp_path / "run/analysis/embeddings.parquet", rows, columns)
+    said = run_main(embeddings, recipe)
+    assert "pretrained against base: not drawn by frequency: it was not measured\n" in said
+    drawn = read_folder(tmp_path / "run/figures/embeddings")["class-pretrained"]
+    assert values(drawn, "digit (9)") == [("50.0", "50.0"), ("100.0", "100.0"), ("50.0", "0.05"), ("100.0", "0.1")]
+
+
+@pytest.fixture
+def two_runs(tmp_path):
+    """Two runs of different length, and a recipe of a third that has nothing."""
+    for name, steps in (("short", (0, 50, 100)), ("long", (0, 500, 1000))):
+        rows = [score(step, value=30.0 + len(name) + step / 100) for step in steps]
+        save_scores(tmp_path / name, rows)
+        weights = [
+            {"series": "pretrained", "step": step, "against": "base", "against_step": 0, "layer": None}
+            | {"type": "lm_head", "measure": measure, "value": step / 50, "degenerate": False, "undetermined": False}
+            for step in steps[1:]
+            for measure in ("delta", "subspace_angle")
+        ]
+        write_table(tmp_path / name / "analysis/weights.parquet", weights, COLUMNS)
+    runs = [str(tmp_path / name) for name in ("short", "long")]
+    return write_recipe(tmp_path / "recipe.yaml", plot_compare={"runs": runs})
+
+
+def test_two_runs_and_the_paper_are_drawn_in_one_figure(two_runs, tmp_path):
+    run_main(compare, two_runs, "paper=true", "over=share")
+    figures = read_folder(tmp_path / "run/figures/compare")
+    tasks = figures["tasks-scandeval-13.3.0"]
+    assert values(tasks, "short: pretrained") == [("0.0", "35.0"), ("50.0", "35.5"), ("100.0", "36.0")]
+    assert values(tasks, "long: pretrained") == [("0.0", "34.0"), ("50.0", "39.0"), ("100.0", "44.0")]
+    assert values(tasks, "paper: SnakModel-7B base") == [("0.0", "56.28"), ("100.0", "56.28")]
+    steps = figures["divergence-steps"]
+    assert values(steps, "short: pretrained") == [("0.0", "0.0"), ("50.0", "1.0"), ("100.0", "2.0")]
+    paper = [row for row in steps if row["curve"].startswith("paper") and row["panel"].startswith("LMH")]
+    assert (paper[0]["x"], paper[0]["value"], paper[-1]["x"], len(paper)) == ("4.0", "0.6", "100.0", 13)
+    types = {row["curve"]: row["value"] for row in figures["divergence-types"] if row["x"] == "LMH"}
+    assert types["long: pretrained"] == "20.0" and types["paper: SnakModel-7B base"] == "0.0018970156088471413"
+
+
+def test_what_cannot_be_compared_is_one_line(two_runs, tmp_path):
+    with pytest.raises(ValueError, match="run holds neither scores nor analysis/weights.parquet"):
+        run_main(compare, two_runs, "runs=[]")
+    with pytest.raises(ValueError, match="one run alone, short, cannot be compared"):
+        run_main(compare, two_runs, f"runs={tmp_path}/short")
+    save_scores(tmp_path / "short", [score(0, scorer="builtin")])
+    assert "the paper has no score by builtin 13.3.0 test: not drawn" in run_main(compare, two_runs, "paper=true")
+
+
+def test_a_figure_is_the_same_bytes_again_and_told_in_words(tmp_path):
+    for folder in ("one", "other"):
+        figure, axes = new_figure(PAGE, 2)
+        axes[0, 0].bar(["a", "b"], [1, float("nan")])
+        save(figure, tmp_path / folder, "a/b@c", "A title", "A note.")
+    first, other = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "other"))
+    assert first == other and first.keys() == {f"a-b-c{kind}" for kind in KINDS}
+    assert first["a-b-c.txt"].decode() == "A title\nA note.\na 1; b not known\n"
+    assert first["a-b-c.csv"].decode() == "panel,curve,x,value,low,high\n,,a,1.0,,\n,,b,,,\n"
+    assert b"<dc:date>" not in first["a-b-c.svg"] and b"CreationDate" not in first["a-b-c.pdf"]
