@@ -24,9 +24,10 @@ check: $(INSTALLED)
 # what the published numbers allow: no run, no torch, seconds
 figures: .venv-plot/.installed
 	.venv-plot/bin/python plot/published.py --config configs/published.yaml
+	.venv-plot/bin/python plot/replication.py --config configs/published.yaml
 
 run-figures: $(INSTALLED)
-	for name in training corpus scores divergence answers; do python plot/$$name.py --config $(RECIPE) || exit; done
+	for name in training throughput corpus scores divergence embeddings answers forgetting leakage compare; do python plot/$$name.py --config $(RECIPE) || exit; done
 
 bench: $(INSTALLED)
 	python benchmarks/train_loop.py

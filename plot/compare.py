@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from plot import style
-from plot.divergence import over_steps
+from plot.divergence import over_steps, read_distances
 from plot.paper import FILES, choose, read_paper
 from plot.scores import Way, find_curves, is_number, name_way, split_ways, tell
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
@@ -50,8 +50,15 @@ def main() -> None:
     work = begin(command, folder, {**inputs, **(FILES if s.paper else {})}, derived=True)
     if work is None:
         return
-    compare_scores(s, {name: read_scores(s, files) for name, files in found.items()}, folder)
-    compare_divergence(s, {name: read_weights(s, files) for name, files in found.items()}, folder)
+    scores = {name: read_scores(s, files) for name, files in found.items()}
+    weights = {name: read_weights(s, files) for name, files in found.items()}
+    if not any([*scores.values(), *weights.values()]):
+        raise BadInput(
+            f"{command.config}: plot_compare.series: {', '.join(s.series)} is in the scores and weights of none of "
+            f"{', '.join(found)}; name a series that was scored or measured"
+        )
+    compare_scores(s, scores, folder)
+    compare_divergence(s, weights, folder)
     work.finish()
 
 
@@ -101,7 +108,7 @@ def draw_panels(s: Settings, panels: dict[str, Curves], ylabel: str, keep: list[
         for name, rows in curves.items():
             style.draw_curve(panel, name, rows, keep.index(name), hollow=name.startswith(PAPER))
         panel.set_title(title, fontsize=7)
-        style.label_steps(panel, [])
+        style.label_steps(panel, [], most=3)
         panel.set_xlabel(AXES[s.over])
         handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
     for panel in axes[:, 0]:
@@ -130,6 +137,11 @@ def compare_scores(s: Settings, runs: dict[str, list[style.Row]], folder: Path) 
             if s.paper and kind == "tasks":
                 add_paper_levels(way, panels)
             names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+            if len(names) < 2:
+                print(
+                    f"{names[0]}: {kind} not drawn: nothing else was scored in this way ({tell(way, None)})", flush=True
+                )
+                continue
             ylabel = "Score (0 to 100)" if kind == "tasks" else "Bits per byte"
             figure = draw_panels(s, panels, ylabel, names)
             title = f"{'Task scores' if kind == 'tasks' else 'Held-out text'}: {', '.join(runs)} compared"
@@ -150,18 +162,15 @@ def add_paper_levels(way: Way, panels: dict[str, Curves]) -> None:
                     curves |= {f"{PAPER}: {name}": ends} if value is not None else {}
                     added += value is not None
     if not added:
-        print(f"the paper has no score by {' '.join(str(part) for part in way if part)}: not drawn", flush=True)
+        print(f"the paper has no score by {' '.join(str(part) for part in way if part)}", flush=True)
 
 
 def read_weights(s: Settings, files: dict[str, Path]) -> list[style.Row]:
-    """A run's distances of the chosen series from their base, of the paper's measures."""
+    """A run's distances of the chosen series from their base."""
     if "weights" not in files:
         return []
-    import pyarrow.parquet as pq  # late: a finished figure says so at once
-
-    chosen = [("measure", "in", ["delta", "subspace_angle"]), ("series", "in", s.series), ("against", "=", "base")]
-    rows: list[style.Row] = pq.read_table(files["weights"], filters=chosen).to_pylist()
-    return [row for row in rows if row["type"] in PARAMETERS]
+    rows = read_distances(files["weights"])
+    return [row for row in rows if row["series"] in s.series and row["against"] == "base"]
 
 
 def compare_divergence(s: Settings, runs: dict[str, list[style.Row]], folder: Path) -> None:

@@ -8,6 +8,7 @@ too, are angles that are undetermined: of a matrix that has changed by more than
 """
 
 from collections.abc import Callable, Iterable
+from math import isnan
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -117,6 +118,11 @@ def read_distances(path: Path) -> list[style.Row]:
 
     table = pq.read_table(path, filters=[("measure", "in", list(MEASURES))])
     rows = [row for row in table.to_pylist() if row["type"] in PARAMETERS]
+    unknown = [row for row in rows if row["value"] is None or isnan(row["value"])]
+    for series, mine in style.group(unknown, "series").items():
+        steps, types = ({str(row[key]): None for row in mine} for key in ("step", "type"))
+        print(f"{series}: {len(mine)} values are no numbers: steps {', '.join(steps)}; {', '.join(types)}", flush=True)
+    rows = [row for row in rows if row["value"] is not None and not isnan(row["value"])]
     rows.sort(key=lambda row: (list(PARAMETERS).index(row["type"]), row["layer"] or 0))
     return [row | {"pair": (row["series"], row["against"])} for row in rows]
 

@@ -192,9 +192,23 @@ def draw_steps(folder: Path) -> None:
     style.save(figure, folder, "divergence-steps", title, note)
 
 
+def draw_dakultur(folder: Path) -> None:
+    """How many answers of each model native speakers accepted."""
+    paper, head = read_paper("corpus"), "DaKultur acceptance, "
+    cells = [cell for cell in paper["cells"] if cell["quantity"].startswith(head)]
+    figure, axes = style.new_figure(style.COLUMN * 1.25, 1.2)
+    panel = axes[0, 0]
+    panel.barh(range(len(cells)), [cell["value"] for cell in cells], 0.6, color=style.COLOURS[0])
+    style.name_ticks(panel.yaxis, [cell["quantity"].removeprefix(head) for cell in cells])
+    panel.set(xlim=(0, 100), xlabel="Answers accepted (%)")
+    panel.invert_yaxis()
+    panel.grid(axis="y", visible=False)
+    style.save(figure, folder, "dakultur", "DaKultur: answers that native speakers accept", tell_source(paper, cells))
+
+
 def draw(inputs: style.Inputs, folder: Path) -> None:
     """All figures that the published numbers allow."""
-    for each in (draw_table, draw_tasks, draw_munin, draw_divergence, draw_tuning, draw_steps):
+    for each in (draw_table, draw_tasks, draw_munin, draw_divergence, draw_tuning, draw_steps, draw_dakultur):
         each(folder)
 
 

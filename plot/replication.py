@@ -18,6 +18,7 @@ from typing import Any
 from plot import style
 from plot.paper import FILES, Cell, read_paper
 from plot.run_facts import find_inputs, read_facts
+from plot.scores import is_number
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.paths import PRETRAINED
 from snakmodel.printed_tables import to_markdown
@@ -134,7 +135,7 @@ def divergence_rows(s: Settings, weights: list[Row]) -> list[Row]:
         mine = [
             row for row in measured.get((*pairs[cell["comparison"]], cell["step"]), []) if row["measure"] == measure
         ]
-        found = [row["value"] for row in mine if belongs(row, cell)]
+        found = [row["value"] for row in mine if belongs(row, cell) and is_number(row)]
         combine: Callable[[list[float]], float] = sum if cell["measure"].endswith("_sum") else fmean
         value = combine(found) if found else None
         name = f"{paper['comparisons'][cell['comparison']]}, step {cell['step']:,}: {cell['name']}"

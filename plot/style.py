@@ -140,15 +140,15 @@ def name_ticks(axis: Any, names: Iterable[str]) -> None:
     axis.set_ticks(range(len(broken)), broken)
 
 
-def label_steps(axes: Any, rows: list[Row], axis: str | None = None) -> None:
+def label_steps(axes: Any, rows: list[Row], axis: str | None = None, most: int = 6) -> None:
     """Names the x axis, once all is drawn; where rows count tokens, an axis above does, too.
 
-    axis: what a step counts, as series.json says; None: steps of pre-training.
+    axis: what a step counts, as series.json says; None: steps of pre-training. most: ticks that there is room for.
     """
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     axes.set_xlabel(axis.capitalize() if axis else "Pre-training steps")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(most, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     tokens_per_step = max((row["tokens"] / max(row["step"], 1) for row in rows if row["tokens"]), default=0)
     if tokens_per_step and not axis:
@@ -168,6 +168,7 @@ def save(figure: Any, folder: Path, name: str, title: str, note: str) -> None:
     for kind, metadata in undated.items():
         with write_beside(folder / f"{name}.{kind}") as temporary:
             figure.savefig(temporary, format=kind, dpi=200, metadata={"Title": title, **metadata})
+        figure.set_layout_engine("none")  # what the first has found holds for all, and is half the work
     write_text(folder / f"{name}.csv", to_csv(read_back(figure)))
     write_text(folder / f"{name}.txt", "\n".join([title, note, *in_words(figure)]) + "\n")
     print(f"{folder / name}: {', '.join(undated)}, csv, txt", flush=True)

@@ -76,6 +76,8 @@ python plot/embeddings.py --config "$RECIPE"
 python plot/answers.py --config "$RECIPE"
 python plot/forgetting.py --config "$RECIPE"
 python plot/leakage.py --config "$RECIPE"
+python plot/compare.py --config "$RECIPE"
+python plot/replication.py --config "$RECIPE"
 bars=0
 python runs/tiny_data/check.py --config "$RECIPE" || bars=$?
 python plot/report.py --config "$RECIPE"

@@ -9,7 +9,7 @@ from conftest import run_main, write_recipe
 
 from analyze.pairs import write_table
 from analyze.weights import COLUMNS
-from plot import compare, embeddings, scores
+from plot import compare, divergence, embeddings, scores
 from plot.style import PAGE, new_figure, save
 from snakmodel.paths import Run
 from snakmodel.records import write_json
@@ -114,6 +114,27 @@ def test_a_series_that_counts_epochs_is_drawn_over_epochs(draw, tmp_path):
     assert "Over epochs; " in (tmp_path / "run/figures/scores/tasks-swept-scandeval-13.3.0.txt").read_text("utf-8")
 
 
+def test_one_step_many_and_values_that_are_no_numbers_are_drawn_or_said(tmp_path):
+    steps = {"hub:ORG/NAME@abc": [500], "many": list(range(500, 100_500, 500)), "nan": [500, 1000]}
+    rows = [
+        {"series": series, "step": step, "against": "base", "against_step": 0, "layer": layer, "type": kind}
+        | {"measure": measure, "value": float("nan") if (series, step, kind) == ("nan", 500, "q_proj") else float(step)}
+        | {"degenerate": False, "undetermined": False}
+        for series, mine in steps.items()
+        for step in mine
+        for kind, layer in (("q_proj", 0), ("q_proj", 1), ("lm_head", None))
+        for measure in divergence.MEASURES
+    ]
+    write_table(tmp_path / "run/analysis/weights.parquet", rows, COLUMNS)
+    said = run_main(divergence, write_recipe(tmp_path / "recipe.yaml", plot_divergence={}))
+    assert "nan: 8 values are no numbers: steps 500; q_proj\n" in said
+    figures = read_folder(tmp_path / "run/figures/divergence")
+    one, many, gap = (figures[f"steps-{name}"] for name in ("hub-ORG-NAME-abc", "many", "nan"))
+    assert values(one, "LMH")[:2] == [("0.0", "0.0"), ("500.0", "500.0")]
+    assert len(values(many, "Q")) == 3 * 201  # of each panel, with the base
+    assert values(gap, "Q")[:2] == [("0.0", "0.0"), ("1000.0", "1000.0")]
+
+
 def test_embeddings_are_drawn_by_class_and_what_was_not_measured_is_said(tmp_path):
     recipe = write_recipe(tmp_path / "recipe.yaml", plot_embeddings={})
     with pytest.raises(ValueError, match="analysis/embeddings.parquet not found: run analyze/embeddings.py first"):
@@ -173,8 +194,14 @@ def test_what_cannot_be_compared_is_one_line(two_runs, tmp_path):
         run_main(compare, two_runs, "runs=[]")
     with pytest.raises(ValueError, match="one run alone, short, cannot be compared"):
         run_main(compare, two_runs, f"runs={tmp_path}/short")
+    with pytest.raises(
+        ValueError, match="plot_compare.series: tuned is in the scores and weights of none of short, long"
+    ):
+        run_main(compare, two_runs, "series=tuned")
     save_scores(tmp_path / "short", [score(0, scorer="builtin")])
-    assert "the paper has no score by builtin 13.3.0 test: not drawn" in run_main(compare, two_runs, "paper=true")
+    said = run_main(compare, two_runs, "paper=true")
+    assert "the paper has no score by builtin 13.3.0 test\n" in said
+    assert "short: pretrained: tasks not drawn: nothing else was scored in this way" in said
 
 
 def test_a_figure_is_the_same_bytes_again_and_told_in_words(tmp_path):

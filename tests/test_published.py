@@ -175,6 +175,8 @@ def test_what_was_measured_in_figures_is_drawn_with_how_exactly(drawn):
     assert all(is_same(row["value"], cell["value"]) for row, cell in zip(rows, cells, strict=True))
     ranges = [(float(row["low"]), float(row["high"])) for row in rows if row["value"] == ""]
     assert ranges == [(0.53, 0.63)] * 28
+    bars = [bar.get_width() for bar in figures["dakultur"].axes[0].patches]
+    assert bars == [42.4, 15.0, 13.9] == [float(row["value"]) for row in rows_of(folder, "dakultur")]
 
 
 def test_figures_of_the_published_numbers_need_no_torch_and_are_the_same_bytes_twice(drawn, tmp_path):
@@ -185,7 +187,7 @@ def test_figures_of_the_published_numbers_need_no_torch_and_are_the_same_bytes_t
     assert done.returncode == 0, done.stderr
     again = {path.name: path.read_bytes() for path in (tmp_path / "out/figures/published").iterdir()}
     first = {path.name: path.read_bytes() for path in drawn[1].iterdir()}
-    assert len(first) == 8 * 5 and first == {name: again[name] for name in first}
+    assert len(first) == 9 * 5 and first == {name: again[name] for name in first}
 
 
 def test_what_plots_need_is_pinned_as_for_everything_else():

@@ -2,8 +2,9 @@
 
 import csv
 
+import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, refused, run_main, succeed, write_recipe
+from conftest import ROOT, refused, run_main, save_step, small_model, succeed, write_recipe
 from hub import commit_id, serving
 
 from analyze.pairs import write_table
@@ -132,6 +133,25 @@ def test_a_map_of_steps_to_revisions_becomes_a_series_pinned_to_commits(tmp_path
     empty = {"series": {"tuned": {"repository": "we/tuned", "revisions": {0: None}}}}
     said = refused(ADOPT, "--config", write_recipe(tmp_path / "empty.yaml", adopt=empty))
     assert "adopt.series.tuned.revisions: no step has one; list=true prints those of we/tuned" in said
+
+
+def test_the_sheet_fills_itself_from_released_models_read_from_the_hub(tmp_path, hub, tokenizer):
+    for place, (name, step) in enumerate((("we/parent", 0), ("we/base", 12500))):
+        save_step(tmp_path / name, step, small_model(place), tokenizer)
+        hub.repositories[name]["main"].append({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()})
+    adopt = {"repository": "we/base", "revisions": {0: "we/parent", 12500: "main"}}
+    sections = {"adopt": {"series": {"pretrained": adopt}}, "weights": {}, "replication": {}}
+    recipe = write_recipe(tmp_path / "recipe.yaml", **sections)
+    for stage in (ADOPT, "analyze/weights.py", "plot/replication.py"):
+        succeed(stage, "--config", recipe)
+    rows = pq.read_table(tmp_path / "run/analysis/weights.parquet").to_pylist()
+    filled = {row["quantity"]: row for row in sheet(recipe).values() if row["ours"] and row["group"] == "delta by type"}
+    assert len(filled) == 12  # every type of the paper's
+    for kind in ("lm_head", "input_layernorm"):
+        values = [row["value"] for row in rows if (row["type"], row["measure"]) == (kind, "delta")]
+        row = filled[f"Llama-2-7B to SnakModel-7B base, step 12,500: {kind}"]
+        assert float(row["ours"]) == pytest.approx(sum(values) / len(values))
+        assert float(row["difference"]) == float(row["ours"]) - float(row["paper"])
 
 
 def test_a_series_that_was_trained_here_is_not_written_over(tmp_path, hub):
