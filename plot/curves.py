@@ -1,5 +1,6 @@
 """The curves that the report shows, from the files of the stages: charts by the section of the page."""
 
+from math import log
 from typing import Any
 
 from plot import contamination, divergence, forgetting, leakage, scores, style, throughput
@@ -98,28 +99,30 @@ def probe_charts(rows: list[Row]) -> list[Chart]:
 
 
 def contamination_charts(rows: list[Row]) -> list[Chart]:
-    """Scores of clean and of contaminated items, a chart a series and data set."""
+    """What contaminated items score above clean ones, a chart a series, and both parts, a chart a data set."""
     charts = []
     for series, mine in style.group([row for row in rows if row["step"] is not None], "series").items():
+        found, order = contamination.gaps(mine), style.order_of([row["dataset"] for row in mine])
+        if found:
+            places = {name: order[of_set[0]["dataset"]] for name, of_set in found.items()}
+            looks: Any = {"levels": {"no difference": 0.0}, "places": places, "series": series}
+            charts.append(Chart(f"Contaminated less clean, {series}", "Points", found, INTERVAL, ".1f", **looks))
         for name, parts in contamination.curves(mine).items():
-            curves = {part: found for part, found in parts.items() if found}
-            note, hollow = f"{contamination.tell_items(parts)}; {INTERVAL}", frozenset(["contaminated"])
-            title = f"{name}, {series}"
-            charts.append(Chart(title, "Score", curves, note, ".1f", hollow=hollow, series=series))
+            note, looks = contamination.tell_items(parts), {"hollow": frozenset(["contaminated"]), "series": series}
+            charts.append(Chart(f"{name}, {series}", "Mean score of items, 0 to 100", parts, note, ".1f", **looks))
     return charts
 
 
 def answer_charts(rows: list[Row]) -> list[Chart]:
-    """The share of each answer, a chart a question and series."""
+    """The share of each answer and its probability, two charts a question and series."""
     charts = []
     for series, mine in style.group(rows, "series").items():
-        curves = {
-            answer: [{**row, "value": row["share"]} for row in found]
-            for answer, found in style.group(mine, "answer").items()
-        }
-        title = f"{mine[0]['prompt']} …, {series}"
-        note, unit = "the first answer is the right one", "Share among the answers"
-        charts.append(Chart(title, unit, curves, note, ".3f", (0, 1), series=series))
+        by_answer = style.group(mine, "answer")
+        shares = {name: [{**row, "value": row["share"]} for row in found] for name, found in by_answer.items()}
+        powers = {name: [{**row, "value": row["nats"] / log(10)} for row in found] for name, found in by_answer.items()}
+        title, note = f"{mine[0]['prompt']} …, {series}", "the first answer is the right one"
+        charts.append(Chart(title, "Share among the answers", shares, note, ".3f", (0, 1), series=series))
+        charts.append(Chart(title, "Probability, logarithm to base 10", powers, note, ".2f", series=series))
     return charts
 
 

@@ -7,6 +7,7 @@ page says and where stands in page/; its curves are read without a script, and w
 """
 
 import base64
+import csv
 import hashlib
 import re
 from collections.abc import Callable
@@ -45,7 +46,8 @@ def data_files(run: Run) -> dict[str, Path]:
     files |= {"leakage": run.folder("leakage") / "leakage.json", "log": run.folder("pretrain") / "log.jsonl"}
     files |= {section: run.folder(section).with_suffix(".json") for section in ("embeddings", "forgetting", "probes")}
     files |= {"weights": run.folder("weights").with_suffix(".parquet")}
-    files |= {"contamination": run.folder("collect") / "contamination.json"}
+    files |= {"replication": run.folder("replication") / "replication.csv"}
+    files |= {name: run.folder("collect") / f"{name}.json" for name in ("contamination", "paired")}
     files |= {f"answers.{path.stem}": path for path in sorted(run.folder("answers").glob("*.json"))}
     return {name: path for name, path in files.items() if path.is_file()}
 
@@ -89,13 +91,21 @@ def read_scores(path: Path | None, axes: dict[str, str]) -> list[Row]:
         for label, curve in scores.find_curves(mine).items():
             for row in curve:
                 row["label"] = label
-        beside = [row for row in mine if row["step"] is None]
+        beside = [{**row, "name": row["name"] or row["model"]} for row in mine if row["step"] is None]
         steps = sorted((row for row in mine if row["step"] is not None), key=lambda row: row["step"])
         for series, found in (style.group(steps, "series") or {"": []}).items():  # or baselines alone
             counted = axes.get(series, "step")
             groups.append({"series": series, "by": by, "counted": counted, "rows": found, "beside": beside})
             beside = []
     return groups
+
+
+def read_sheet(path: Path | None) -> list[Row]:
+    """The rows of the replication sheet, as texts."""
+    if path is None:
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def draw_charts(data: dict[str, Path], log: list[Row], scored: list[Row], axes: dict[str, str]) -> dict[str, list[Row]]:
@@ -131,18 +141,18 @@ def render(**facts: Any) -> str:
 
     options: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGE), autoescape=True, **options)
-    looks = len(style.COLOURS)
     environment.filters |= {
-        "group": style.group, "label": style.label, "score": score_in_words, "known": known,
-        "look": lambda place: f"c{place % looks}",  # as style.draw_curve has them
-        "marker": lambda place: f"m{(place % looks + place // looks) % looks}",
+        "group": style.group, "score": score_in_words, "known": known,
+        "look": lambda place: f"c{style.COLOURS.index(style.look(place)[0])}",
+        "marker": lambda place: f"m{style.MARKERS.index(style.look(place)[1])}",
     }  # fmt: skip
     own = {
         "css": (PAGE / "report.css").read_text(encoding="utf-8"),
         "js": (PAGE / "report.js").read_text(encoding="utf-8"),
     }
     for place, colour in enumerate(style.COLOURS):  # lighter on a dark page
-        own["css"] += f".c{place} {{ color: color-mix(in oklab, {colour} var(--share), var(--toward)); }}\n"
+        mixed = f"color-mix(in oklab, {colour} var(--share), var(--toward))"
+        own["css"] += f".c{place} {{ color: {colour}; color: {mixed}; }}\n"  # the first for browsers before 2023
     hashes = {
         f"{kind}_hash": base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for kind, text in own.items()
     }
@@ -169,7 +179,7 @@ def main() -> None:
     plan = read_json(data["preflight"]) if "preflight" in data else None
     axes = style.read_axes(counting)
     scored = read_scores(data.get("collect"), axes)
-    shown = ("check", "samples", "embeddings", "forgetting", "leakage")
+    shown = ("check", "samples", "embeddings", "forgetting", "leakage", "paired")
     page = render(
         name=run.root.name,
         made={"config": str(command.config), "commit": cut(work.started["commit"])},
@@ -181,6 +191,7 @@ def main() -> None:
         figures={s.section: read_figures(run.folder(s.section)) for s in stages if s.section.startswith("plot_")},
         data={section: read_json(path) for section, path in data.items() if section in shown},
         scores=scored,
+        sheet=read_sheet(data.get("replication")),
         rates=leakage.RATES,
         costs=costs.compare(plan, records.get("pretrain", [{}])[0], own_log),
         charts=draw_charts(data, log, scored, axes),

@@ -43,7 +43,7 @@ class Reader(HTMLParser):
 def scored(step, value, name=None, **facts):
     series = "baselines" if name else "pretrained"
     scorer = {"scorer": "euroeval", "scorer_version": "16.0.0", "split": "test", "few_shot": True, "failed": None}
-    ends = {"value": value, "low": value - 1, "high": value + 1, "items": 100}
+    ends = {"value": value, "low": (value or 0) - 1, "high": (value or 0) + 1, "items": 100}
     return {**SCORED, "series": series, "step": step, "name": name, "dataset": "scala-da", **scorer, **ends, **facts}
 
 
@@ -115,6 +115,13 @@ def test_costs_stand_beside_the_plan_and_what_was_not_planned_or_measured_stays_
     assert rows["Energy at full power, kWh"] == ("0.8", "0.8", "1")
     assert rows["Memory allocated on a device, GiB"] == ("1", "1.5", "1.5")
     assert rows["Share of the peak (MFU)"] == ("40.0%", None, None) and "kg CO2eq" not in rows
+    compared = {"tokens per second and device": {"measured": 2.5}, "allocated, GiB": {"measured": None}}
+    dry_run = {"ranks": 2, "compared": compared, "corrected": {**plan["time"], "hours": 4.0}}
+    found = costs.compare({**plan, "dry run": dry_run}, {}, [])
+    assert found["columns"] == ["Planned", "Planned after a dry run"] and not found["run"]
+    assert {"quantity": "Hours", "cells": {"Planned": "1", "Planned after a dry run": "4"}, "ratio": None} in found[
+        "rows"
+    ]
     assert costs.compare(None, {}, []) is None
     under_way = costs.compare(None, {}, log[:51])  # neither planned nor finished
     assert under_way["columns"] == ["Actual"] and under_way["rows"][0]["cells"] == {"Actual": "50"}
@@ -148,12 +155,33 @@ def test_scorers_versions_and_splits_are_never_one_curve_and_baselines_stand_bes
     assert re.search(r"org/base@main</th>\s*<td class=\"number\">55.0 \[54.0, 56.0\], 3 failed</td>", beside)
 
 
+def test_a_curve_without_any_number_is_told_and_the_others_are_drawn(page_of):
+    page = page_of(
+        [scored(0, 10.0), scored(50, 20.0), scored(0, None, dataset="dansk", low=None, high=None)]
+    ).read_text()
+    assert "Named entities (NER, MCC): no values" in page and page.count('<path class="line"') == 1
+
+
 def test_scores_that_are_missing_or_no_number_are_told(page_of):
     rows = [scored(0, 10.0), scored(50, 20.0), scored(0, 5.0, dataset="dansk")]
     rows[1] |= {"value": None, "low": None, "high": None}
     page = page_of(rows).read_text()
     assert '<td class="number">not a number</td><td class="number">–</td>' in page
     assert "Not run: evaluate/collect.py" not in page
+
+
+def test_published_numbers_stand_beside_the_runs_and_unknown_ones_are_not_run(page_of, tmp_path):
+    sheet = tmp_path / "run/replication/replication.csv"
+    sheet.parent.mkdir(parents=True)
+    sheet.write_text(
+        "group,quantity,paper,ours,difference,tolerance,status,known\n"
+        "Cost,hours,10,11,1,0.5,outside,printed\nCost,words,5,5,0,0.5,run,printed\n"
+        "Table,cell,3,,,0.1,not run,digitised\n"
+    )
+    page = page_of([scored(0, 10.0)]).read_text()
+    assert "Of 3 published numbers 1 agree with this run's,\n1 lie further away" in page and "1 are not run." in page
+    assert "Cost: 2 of 2 run" in page and "Table: 0 of 1 run" in page
+    assert re.search(r">cell</th><td class=\"number\">3</td>\s*<td class=\"number\">–</td>", page)
 
 
 def place(page, number, of=".plot"):
@@ -172,7 +200,7 @@ def test_the_miniatures_report_loads_without_a_fault_or_a_request_and_its_curves
         page.open(path)
         charts = page.evaluate("document.querySelectorAll('figure.chart').length")
         assert charts >= 10 and page.evaluate("document.querySelectorAll('.plot[role=slider]').length") == charts
-        assert page.evaluate("[...document.querySelectorAll('path.line')].every(l => l.getBBox().width > 0)")
+        assert page.evaluate("[...document.querySelectorAll('path.line[d*=L]')].every(l => l.getBBox().width > 0)")
         page.evaluate(
             "var names = [...document.querySelectorAll('figure.chart .name')].map(name => name.textContent);"
             "var number = names.indexOf('Task scores of pretrained');"
@@ -202,7 +230,7 @@ def test_without_scripts_curves_and_tables_are_read_all_the_same(tiny_run, tmp_p
         page.ask("Emulation.setScriptExecutionDisabled", value=True)
         page.open(tiny_run.parent / "run/report/report.html")
         assert page.evaluate("document.querySelectorAll('.plot[role=slider], .legend button').length") == 0
-        assert page.evaluate("[...document.querySelectorAll('path.line')].every(l => l.getBBox().width > 0)")
+        assert page.evaluate("[...document.querySelectorAll('path.line[d*=L]')].every(l => l.getBBox().width > 0)")
         assert page.evaluate("document.querySelectorAll('figure.chart table tbody tr').length") > 50
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # only wide tables scroll
         assert page.faults() == []
