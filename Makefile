@@ -60,3 +60,23 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet -r requirements.txt
 	touch $@
+
+# ScandEval and EuroEval, each where its pins can have their own way; torch is the CPU build where that was installed first
+.PHONY: scandeval euroeval
+
+scandeval: .venv-scandeval/.installed
+
+euroeval: .venv-euroeval/.installed
+
+.venv-scandeval/.installed: evaluate/requirements-scandeval.txt
+	$(PYTHON) -m venv .venv-scandeval
+	.venv-scandeval/bin/pip install --quiet -r evaluate/requirements-scandeval.txt
+	.venv-scandeval/bin/python -c 'import pathlib, sysconfig; folder = pathlib.Path(sysconfig.get_path("purelib"), "pyairports"); folder.mkdir(exist_ok=True); (folder / "airports.py").write_text("AIRPORT_LIST = []\n")'
+	.venv-scandeval/bin/scandeval --help > /dev/null
+	touch $@
+
+.venv-euroeval/.installed: evaluate/requirements-euroeval.txt
+	$(PYTHON) -m venv .venv-euroeval
+	.venv-euroeval/bin/pip install --quiet -r evaluate/requirements-euroeval.txt
+	.venv-euroeval/bin/euroeval --help > /dev/null
+	touch $@

@@ -1,65 +1,203 @@
-"""Gather the records of all scored steps into `scores.json`, one row a step, data set and metric.
+"""Gather the records of all scored models into one tidy table, `scores.json` and `scores.csv`, and a leaderboard.
 
 python evaluate/collect.py --config configs/tiny.yaml
 
-Cheap and derived: where steps have been added or scored anew since, it starts afresh by itself.
+A row a model, data set and metric: the built-in scorer's, ScandEval's, EuroEval's, and results files made elsewhere
+(collect.also). Cheap and derived: where something has been added or scored anew since, it starts afresh by itself.
 """
 
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snakmodel.config import BadInput, NoSettings, read_command, run_script
-from snakmodel.paths import PRETRAINED, Run, step_name
-from snakmodel.records import begin, identity, missing, read_json, read_jsonl, write_json
+from scorer.leaderboard import Published, make_tables, read_published
+from scorer.scandeval_records import is_score, read_records
+
+from snakmodel.config import BadInput, knob, read_command, run_script
+from snakmodel.paths import BASELINES, HUB, PRETRAINED, Run, step_name, step_of
+from snakmodel.records import begin, identity, missing, read_json, write_json, write_text
 from snakmodel.series import read_series
+
+Row = dict[str, Any]
+STEP = re.compile(r"(?:step|checkpoint)[-_]?(\d+)/?$")  # of a model's name: out/checkpoint_500, ORG/NAME@step-00500
+SAME = ("series", "step", "name", "dataset", "metric", "scorer", "scorer_version", "split", "few_shot")
+COPIED = ("series", "step", "tokens", "name", "model", "dataset", "task", "scorer", "scorer_version", "split")
+
+
+@dataclass
+class Settings:
+    also: dict[str, str] = knob({}, "name of a series -> results file of ScandEval or EuroEval that was made elsewhere")
+    primary: dict[str, str] = knob({}, "task -> the metric that stands for it, rather than the paper's")
+    all_steps: bool = knob(False, "every step in the leaderboard, not only the first and last of a series")
+    published: str = knob("plot/published/scandeval.json", "the paper's table, where this file is there")
+    models: dict[str, str] = knob({}, "row of the paper's table -> SERIES@STEP of this run, or a baseline's name")
 
 
 def main() -> None:
-    command = read_command(NoSettings, "collect", __doc__)
-    records, folder = command.run.folder("builtin"), command.run.folder("collect")
-    steps = sorted(records.glob("*/step-*"))
-    finished = [step for step in steps if is_current(step, command.run)]
-    if not finished:
-        raise BadInput(missing(records / "*/step-*/run.json"))
-    work = begin(command, folder, {f"{step.parent.name}/{step.name}": step for step in finished}, derived=True)
+    command = read_command(Settings, "collect", __doc__)
+    s, run, folder = command.settings, command.run, command.run.folder("collect")
+    current, stale = find_records(run)
+    inputs: dict[str, str | Path] = {label(path, run): path for path in current}
+    for name, file in s.also.items():
+        if not Path(file).is_file():
+            raise BadInput(f"{command.config}: collect.also.{name}: {file} is not there")
+        inputs[f"also {name}"] = Path(file)
+    if not inputs:
+        raise BadInput(missing(run.folder("builtin") / "*/step-*/run.json"))
+    if Path(s.published).is_file():
+        inputs["published"] = Path(s.published)
+    work = begin(command, folder, inputs, derived=True)
     if work is None:
         return
-    rows = [row for step in finished for record in read_jsonl(step / "records.jsonl") for row in score_rows(record)]
-    rows.sort(key=lambda row: (row["series"] != PRETRAINED, row["series"], row["step"]))
+    faults: list[str] = []
+    records = [record for path in current for record in read_own(path / "records.jsonl", faults)]
+    for name, file in s.also.items():
+        found, wrong = read_records(Path(file))
+        records += [as_series(record, name) for record in found]
+        faults += wrong
+    rows, again = without_repeats(row for record in records for row in score_rows(record, s.primary, faults))
+    rows.sort(key=place_of)
     write_json(folder / "scores.json", {"rows": rows})
-    unfinished = sorted(set(steps) - set(finished))
-    work.finish(counts={"steps": len(finished), "unfinished": len(unfinished), "rows": len(rows)})
-    print(f"{folder / 'scores.json'}: {len(rows):,} scores of {len(finished):,} steps")
-    for step in unfinished:
-        print(f"left out, not finished or of another model: {step} (run evaluate/builtin.py)")
+    write_text(folder / "scores.csv", to_csv(rows))
+    published = read_published(Path(s.published)) if "published" in inputs else Published({}, {})
+    for kind, text in make_tables(rows, published, s.models, s.all_steps).items():
+        write_text(folder / f"leaderboard.{kind}", text)
+    steps = {(row["series"], row["step"]) for row in rows if row["step"] is not None}
+    others = {(row["series"], row["name"]) for row in rows if row["step"] is None}
+    counts = {"steps": len(steps), "other models": len(others), "rows": len(rows), "unfinished": len(stale)}
+    work.finish(counts=counts | {"repeated": again, "faults": len(faults)}, faults=faults)
+    beside = f" and {len(others):,} other models" if others else ""
+    print(f"{folder / 'scores.json'}: {len(rows):,} scores of {len(steps):,} steps{beside}")
+    for path in stale:
+        print(f"left out, not finished or of another model: {path}")
+    if again:
+        print(f"{again} scores were there twice; of each, the last counts")
+    for fault in faults:
+        print(f"left out: {fault}")
 
 
-def is_current(step: Path, run: Run) -> bool:
-    """Whether a step's records are finished, and of the model that its series has at this step now."""
-    series = run.series(step.parent.name)
-    if not (step / "run.json").is_file() or not (series / "series.json").is_file():
+def find_records(run: Run) -> tuple[list[Path], list[Path]]:
+    """The folders of finished records of the models as they are now; those that are not, or not finished."""
+    current: list[Path] = []
+    stale: list[Path] = []
+    for section in ("builtin", "scandeval"):
+        known: dict[str, dict[str, str]] = {}
+        for folder in sorted(path.parent for path in run.folder(section).rglob("started.json")):
+            (current if is_current(folder, run, known) else stale).append(folder)
+    return current, stale
+
+
+def is_current(folder: Path, run: Run, known: dict[str, dict[str, str]]) -> bool:
+    """Whether records are finished, and of the model that its series has at this step now.
+
+    known: series -> step's folder name -> what is there now; filled as series are met.
+    """
+    if not (folder / "run.json").is_file():
         return False
-    models = {step_name(checkpoint.step): checkpoint.source for checkpoint in read_series(series)}
-    scored = read_json(step / "run.json")["inputs"]["model"]["hash"]
-    return step.name in models and identity(models[step.name]) == scored
+    scored = read_json(folder / "run.json")["inputs"]["model"]
+    series, model = model_of(folder, run)
+    if series == BASELINES:
+        return identity(scored["path"]) == scored["hash"]
+    if series.startswith(HUB):
+        return True  # a commit, which does not change
+    if series not in known:
+        there = (run.series(series) / "series.json").is_file()
+        checkpoints = read_series(run.series(series)) if there else []
+        known[series] = {step_name(checkpoint.step): identity(checkpoint.source) for checkpoint in checkpoints}
+    return known[series].get(model) == scored["hash"]
 
 
-def score_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row for each metric of a record; low and high are the ends of its 95 % interval."""
-    primary = f"test_{record['metric']}"
-    return [
-        {
-            **{name: record[name] for name in ("series", "step", "tokens", "dataset", "task", "scorer")},
+def model_of(folder: Path, run: Run) -> tuple[str, str]:
+    """The series and the step's folder name, or "baselines" and a name, of a folder beneath records/SCORER."""
+    parts = folder.relative_to(run.folder("builtin").parent).parts[1:]
+    if parts[0] == BASELINES:
+        return BASELINES, parts[1]
+    place = next(number for number, part in enumerate(parts) if step_of(part) is not None)
+    return "/".join(parts[:place]), parts[place]
+
+
+def label(folder: Path, run: Run) -> str:
+    """A folder of records as the name of an input."""
+    return folder.relative_to(run.folder("builtin").parent).as_posix()
+
+
+def read_own(path: Path, faults: list[str]) -> Iterator[dict[str, Any]]:
+    """The records of this project's own scripts; a line that is none is told."""
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        try:
+            if line.strip():
+                yield json.loads(line)
+        except ValueError:
+            faults.append(f"{path}, line {number}: cut off, or not JSON")
+
+
+def as_series(record: dict[str, Any], series: str) -> dict[str, Any]:
+    """A record made elsewhere, as one of a series: its step is what its model's name ends in, if that is one."""
+    step = STEP.search(record["model"])
+    facts = {"step": int(step[1]), "name": None} if step else {"step": None, "name": record["model"]}
+    return record | facts | {"series": series, "tokens": None}
+
+
+def score_rows(record: dict[str, Any], primary: dict[str, str], faults: list[str]) -> Iterator[Row]:
+    """One row for each metric of a record; low and high are the ends of its 95 % interval, or the score where it has
+    none."""
+    where = f"{record['series']} {record.get('name') or record['step']} {record['dataset']}"
+    total = {key: value for key, value in record["results"]["total"].items() if is_score(key)}
+    wanted = primary.get(record["task"])
+    if wanted is not None and f"test_{wanted}" not in total:
+        faults.append(f"{where}: has no {wanted}, which collect.primary names for {record['task']}")
+    stands = wanted or record["metric"]
+    for key, value in total.items():
+        if value is None:
+            faults.append(f"{where}: {key.removeprefix('test_')} is not a number")
+            continue
+        low, high = record["interval"].get(key) or (value, value)
+        is_primary = key == f"test_{stands}"
+        yield {
+            **{name: record.get(name) for name in COPIED},
             "language": record["dataset_languages"][0],
             "metric": key.removeprefix("test_"),
-            "value": record["results"]["total"][key],
+            "value": value,
             "low": low,
             "high": high,
-            "chance": record["chance"] if key == primary else None,
-            "primary": key == primary,
+            "chance": record["chance"] if key == f"test_{record['metric']}" else None,
+            "primary": is_primary,
+            "few_shot": record.get("few_shot"),
+            "items": record.get("items"),
+            "failed": record.get("failed"),
         }
-        for key, (low, high) in record["interval"].items()
-    ]
+
+
+def without_repeats(rows: Iterator[Row]) -> tuple[list[Row], int]:
+    """The rows, of equal ones the last, and how many were dropped so."""
+    kept: dict[tuple[Any, ...], Row] = {}
+    count = 0
+    for row in rows:
+        kept[tuple(row[name] for name in SAME)] = row
+        count += 1
+    return list(kept.values()), count - len(kept)
+
+
+def place_of(row: Row) -> tuple[Any, ...]:
+    """Where a row stands: the pre-trained series first, the baselines last, steps in order."""
+    step = (row["step"] is None, row["step"] or 0, row["name"] or "")
+    how = (row["scorer"], row["scorer_version"] or "", row["split"] or "", str(row["few_shot"]))
+    first = (row["series"] == BASELINES, row["series"] != PRETRAINED, row["series"])
+    return (*first, *step, *how)
+
+
+def to_csv(rows: list[Row]) -> str:
+    """The rows as CSV; what is not known is empty."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from transformers import BitsAndBytesConfig
 from finetune.examples import collate
 from finetune.packing import Rows
 from snakmodel.config import BadInput
-from snakmodel.models import add_older_keys, load_model
+from snakmodel.models import load_model
+from snakmodel.older_keys import add_older_keys
 from snakmodel.prompts import IGNORED
 
 Method = Literal["lora", "qlora", "full"]

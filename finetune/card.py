@@ -204,16 +204,23 @@ def tuning(records: dict[str, Record], number: int) -> dict[str, Any]:
 
 
 def scores_of(path: Path, record: Record, series: str, step: int) -> list[tuple[Any, Any]]:
-    """The primary scores of a step, each with that of step 0 on the same data set, or None."""
-    places = {
-        (row["series"], row["step"], row["dataset"]): place
-        for place, row in enumerate(read_json(path)["rows"])
-        if row["primary"]
-    }
+    """The primary scores of a step, each with that of step 0 on the same data set, or None.
+
+    Of several scorers, versions or splits, one: the built-in scorer's, where the step has them.
+    """
+    rows_of_all = [(place, row) for place, row in enumerate(read_json(path)["rows"]) if row["primary"]]
+    kinds = {kind_of(row) for _, row in rows_of_all if (row["series"], row["step"]) == (series, step)}
+    kind = min(kinds, key=lambda kind: (kind[0] != "builtin", kind), default=())
+    places = {(row["series"], row["step"], row["dataset"]): place for place, row in rows_of_all if kind_of(row) == kind}
     mine = [(dataset, place) for (name, at, dataset), place in places.items() if (name, at) == (series, step)]
     first = [places.get((PRETRAINED, 0, dataset)) for dataset, _ in mine]
     rows = record["rows"]
     return [(rows[place], None if base is None else rows[base]) for (_, place), base in zip(mine, first, strict=True)]
+
+
+def kind_of(row: dict[str, Any]) -> tuple[str, ...]:
+    """What must be the same for scores to be compared."""
+    return tuple(row.get(name) or "" for name in ("scorer", "scorer_version", "split"))
 
 
 def base_of(records: dict[str, Record], own: Record) -> str | None:

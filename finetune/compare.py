@@ -64,12 +64,19 @@ def gather(model: Model, run: Run) -> dict[str, Any]:
 
 
 def read_scores(folder: Path) -> dict[tuple[str, int], dict[str, float]]:
-    """Series and step -> the primary score of each data set."""
+    """Series and step -> the primary score of each data set; of several scorers or splits, each by its name."""
     scores: dict[tuple[str, int], dict[str, float]] = {}
-    for row in read_json(folder / "scores.json")["rows"]:
-        if row["primary"]:
-            scores.setdefault((row["series"], row["step"]), {})[row["dataset"]] = row["value"]
+    rows = [row for row in read_json(folder / "scores.json")["rows"] if row["primary"]]
+    several = len({made_by(row) for row in rows}) > 1
+    for row in rows:
+        name = f"{row['dataset']} ({made_by(row)})" if several else row["dataset"]
+        scores.setdefault((row["series"], row["step"]), {})[name] = row["value"]
     return scores
+
+
+def made_by(row: dict[str, Any]) -> str:
+    """Scorer, version and split of a score: only where these are the same are scores compared."""
+    return " ".join(row[name] for name in ("scorer", "scorer_version", "split") if row.get(name))
 
 
 def compare(models: list[dict[str, Any]], scores: dict[tuple[str, int], dict[str, float]]) -> list[dict[str, Any]]:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from finetune.variant import share
 from snakmodel.adapters import find_base
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.fingerprints import hash_folder
+from snakmodel.older_keys import add_older_keys
 from snakmodel.paths import Run, step_name, step_of
 from snakmodel.records import begin, missing, read_json
 from snakmodel.series import check_weights, write_series
+from snakmodel.settings import share
 
 
 @dataclass
@@ -150,7 +151,7 @@ def merge(base: str, tuned: Tuned, folder: Path, format: Any, data: Path, s: Set
     from peft import PeftModel
 
     from finetune import merge_checks as checks
-    from snakmodel.models import add_older_keys, load_model, load_tokenizer, logit_difference
+    from snakmodel.models import load_model, load_tokenizer, logit_difference
 
     tokenizer, dtype = load_tokenizer(base), getattr(torch, s.dtype)
     model = load_model(base, dtype=torch.float32)

@@ -21,7 +21,6 @@ from finetune.variant import (
     check_name,
     one_device,
     run_trainer,
-    share,
     trainer_options,
     tune_once,
 )
@@ -29,6 +28,7 @@ from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import step_name
 from snakmodel.records import write_jsonl
 from snakmodel.series import Checkpoint, choose, read_series
+from snakmodel.settings import share
 
 
 @dataclass

@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 
 from snakmodel.config import BadInput
-from snakmodel.models import add_older_keys, load_model, load_tokenizer
+from snakmodel.models import load_model, load_tokenizer
+from snakmodel.older_keys import add_older_keys
 
 
 def write_torchao(source: Path, folder: Path, form: Literal["int8", "int4"]) -> None:

@@ -23,7 +23,6 @@ from finetune.variant import (
     device,
     one_device,
     run_trainer,
-    share,
     trainer_options,
     tune_once,
 )
@@ -33,6 +32,7 @@ from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.prompts import Format
 from snakmodel.records import identity
 from snakmodel.series import Checkpoint, choose, read_series, resolve_model
+from snakmodel.settings import share
 
 
 @dataclass

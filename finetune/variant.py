@@ -7,14 +7,12 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from snakmodel.config import BadInput, Command
 from snakmodel.paths import PRETRAINED, STAGES
 from snakmodel.records import begin, only_one
 from snakmodel.signals import STOPPED
-
-T = TypeVar("T")
 
 RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # as torchrun sets them
 
@@ -24,14 +22,6 @@ def check_name(name: str, where: str, example: str) -> None:
     taken = [PRETRAINED, *(Path(stage.folder).name for stage in STAGES if stage.folder.startswith("instruct/"))]
     if not re.fullmatch(r"[\w.-]*\w[\w.-]*", name) or name in taken:
         raise BadInput(f"{where}: {name!r} cannot be a folder's name for a variant; try {example}")
-
-
-def share(items: list[T], part: str, where: str) -> list[T]:
-    """Every n-th of the items from the k-th on, of a part "k/n"."""
-    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", part)
-    if match is None or int(match[1]) > int(match[2]):
-        raise BadInput(f"{where}.part should be like 1/4 ... 4/4, got {part!r}")
-    return items[int(match[1]) - 1 :: int(match[2])]
 
 
 def tune_once(

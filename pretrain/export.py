@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pretrain.checkpoints import check_files
 from snakmodel.config import BadInput, knob, read_command, run_script
+from snakmodel.older_keys import add_older_keys
 from snakmodel.paths import PRETRAINED, step_of
 from snakmodel.records import begin, missing, read_json
 from snakmodel.series import choose, parse_branch, read_series, resolve_model, write_series
@@ -117,7 +118,7 @@ def export(checkpoint: Path, config: Path, tokenizer: str, folder: Path, s: Sett
     from safetensors.torch import load_file
 
     from pretrain.models import assemble_model
-    from snakmodel.models import add_older_keys, load_model, load_tokenizer, typical_difference
+    from snakmodel.models import load_model, load_tokenizer, typical_difference
 
     check_files(checkpoint, "model/", checksums=True)
     model = assemble_model(checkpoint, config).to(getattr(torch, s.dtype))

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from snakmodel.config import BadInput, fill_in, load_yaml, read_recipe, run_script, to_dataclass
 from snakmodel.paths import stage_of
 from snakmodel.records import read_json, write_json
+from snakmodel.series import split_revision
 from snakmodel.settings import convert
 from snakmodel.tables import is_on_hub
 from snakmodel.testsets import Search, find_testsets
@@ -65,6 +66,8 @@ def needs_of(recipe: dict[str, Any]) -> list[Need]:
             found.append(Need(f"{name}.init_from", "model", section["init_from"]))
         for key, location in (section.get("also_tune") or {}).items():
             found.append(Need(f"{name}.also_tune.{key}", "model", location))
+        for key, location in (section.get("baselines") or {}).items():
+            found.append(Need(f"{name}.baselines.{key}", "model", *split_revision(location)))
         if section.get("backend") == "encoder" and "encoder" in section:
             found.append(Need(f"{name}.encoder", "model", section["encoder"]))
         for key, each in (section.get("sets") or {}).items():

@@ -71,8 +71,10 @@ python analyze/samples.py --config "$RECIPE"
 python analyze/answers.py --config "$RECIPE"
 python analyze/probes.py --config "$RECIPE"
 
-# Scores of every step. Not there yet: ScandEval's eight data sets (evaluate/scandeval_all.py).
+# Scores of every step, and of the models that it is compared with. ScandEval has an environment of its own: make scandeval
 python evaluate/builtin.py --config "$RECIPE"
+python evaluate/scandeval_all.py --config "$RECIPE"
+python evaluate/scandeval_all.py --config "$RECIPE" split=val steps=all baselines={}
 python evaluate/collect.py --config "$RECIPE"
 python finetune/compare.py --config "$RECIPE"
 

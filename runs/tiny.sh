@@ -57,7 +57,7 @@ python analyze/samples.py --config "$RECIPE"
 python analyze/answers.py --config "$RECIPE"
 python analyze/probes.py --config "$RECIPE"
 
-# Scores of every step
+# Scores of every step; evaluate/scandeval_all.py needs another environment, and data sets from the Hub
 python evaluate/builtin.py --config "$RECIPE"
 python evaluate/collect.py --config "$RECIPE"
 python finetune/compare.py --config "$RECIPE"

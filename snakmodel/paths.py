@@ -60,6 +60,7 @@ STAGES = (
     Stage("prompt", "analyze/prompt.py", ""),
     Stage("serve", "analyze/serve.py", ""),
     Stage("builtin", "evaluate/builtin.py", "records/builtin", per_step=True),
+    Stage("scandeval", "evaluate/scandeval_all.py", "records/scandeval", per_step=True),
     Stage("collect", "evaluate/collect.py", "scores"),
     Stage("compare", "finetune/compare.py", "instruct/comparison"),
     Stage("release", "finetune/release.py", "release", per_step=True),
@@ -82,6 +83,7 @@ STAGES = (
 )
 HUB = "hub:"  # "hub:ORG/NAME": a series on the Hub, one revision a step
 PRETRAINED = "pretrained"  # the name of the series that pretrain/ writes; tuned series bear their variant's name
+BASELINES = "baselines"  # in records and scores, the series of the models that are none's steps
 SECTIONS = tuple(stage.section for stage in STAGES)
 
 

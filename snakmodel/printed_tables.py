@@ -1,5 +1,6 @@
-"""A table as plain text, as Markdown and as LaTeX with booktabs; what a name holds cannot break the latter two."""
+"""A table as plain text, Markdown, HTML, and LaTeX with booktabs; what a name holds cannot break the latter three."""
 
+import html
 import re
 
 Row = list[str]  # the first cell is a name, the others are numbers
@@ -39,6 +40,19 @@ def to_text(head: Row, rows: list[Row], names: int = 1) -> str:
         for row in (head, *rows)
     ]
     return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def to_html(head: Row, rows: list[Row], title: str, note: str, names: int = 1) -> str:
+    """The table as HTML with a caption; the first `names` columns hold text, the others numbers."""
+    align = ["left"] * names + ["right"] * (len(head) - names)
+
+    def line(cells: Row, tag: str) -> str:
+        pairs = zip(cells, align, strict=True)
+        return "<tr>" + "".join(f'<{tag} style="text-align:{a}">{html.escape(c)}</{tag}>' for c, a in pairs) + "</tr>"
+
+    body = "\n".join(line(row, "td") for row in rows)
+    caption = f"<caption><strong>{html.escape(title)}</strong><br>{html.escape(note)}</caption>"
+    return f"<table>\n{caption}\n<thead>{line(head, 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
 
 
 def to_latex(head: Row, rows: list[Row], names: int = 1, last: int = 0) -> str:

@@ -189,6 +189,7 @@ def begin(
     *,
     writes: bool = True,
     derived: bool = False,
+    quiet: bool = False,
     cure: str = "or change run_dir",
 ) -> Work | None:
     """Opens a stage's folder. None: it is finished (said so), or only `--check` was asked for.
@@ -197,6 +198,7 @@ def begin(
     Output under other settings or inputs is refused with both values, unless `--overwrite`.
     `writes=False`: a rank other than the first; looks, but writes nothing.
     `derived=True`: cheap to make again (a table, a figure), so a difference throws the folder away without asking.
+    `quiet=True`: says nothing of what is done or ready; of many small parts the script itself says it at once.
     cure: what else than --overwrite a user can do who has changed the settings.
     """
     label = f"{command.section} {folder.name}" if folder.name.startswith("step-") else command.section
@@ -224,13 +226,14 @@ def begin(
         elif difference:
             raise BadInput(f"{folder} was made with {difference}; add --overwrite to make it again, {cure}")
         elif finished:
-            if writes:
+            if writes and not quiet:
                 print(f"{label}: done ({folder})", flush=True)
             return None
         else:
             begun = before["begun"]  # it was interrupted
     if command.check:
-        print(f"{label}: ready ({folder})", flush=True)
+        if not quiet:
+            print(f"{label}: ready ({folder})", flush=True)
         return None
     started = {**shape, "config": str(command.config), "commit": commit(), "versions": versions(), "begun": begun}
     if writes:

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import sys
 import types
 import typing
@@ -11,6 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import yaml
 
 S = TypeVar("S")
+T = TypeVar("T")
 
 
 class CommandLineText(str):
@@ -153,6 +155,14 @@ def check_range(value: Any, metadata: Any, where: str) -> None:
 def how_many_workers(wanted: int) -> int:
     """What a setting `workers` means: so many, or of 0 one for each core that this process may use."""
     return wanted or (len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+
+
+def share(items: list[T], part: str, where: str) -> list[T]:
+    """Every n-th of the items from the k-th on, of a part "k/n"."""
+    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", part)
+    if match is None or int(match[1]) > int(match[2]):
+        raise BadInput(f"{where}.part should be like 1/4 ... 4/4, got {part!r}")
+    return items[int(match[1]) - 1 :: int(match[2])]
 
 
 def nearest(word: str, choices: tuple[str, ...]) -> str:

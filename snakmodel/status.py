@@ -11,7 +11,7 @@ from typing import Any
 from snakmodel.adapters import adapter_steps
 from snakmodel.comparisons import ADAPTERS, FIRST, GROUPS, OWN, compared, words_of
 from snakmodel.config import BadInput, read_recipe, run_script
-from snakmodel.paths import PRETRAINED, STAGES, Run, step_name
+from snakmodel.paths import BASELINES, PRETRAINED, STAGES, Run, step_name
 from snakmodel.records import read_json
 from snakmodel.series import choose, read_series
 
@@ -74,6 +74,12 @@ def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Pat
     if section in ("weights", "embeddings"):
         series = settings.get("series", [PRETRAINED])
         return [path for name in series for path in wanted_comparisons(section, folder / name, name, run, settings)]
+    if section == "scandeval":
+        places = [folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, steps)]
+        places += [folder / BASELINES / name for name in settings.get("baselines", {})]
+        # a folder a data set, beneath one for program and split; what was begun, since the recipe need not name them
+        begun = [sorted(path.parent for path in place.glob("*/*/started.json")) or [place] for place in places]
+        return [path for paths in begun for path in paths]
     if section in ("audit", "forgetting", "probes", "builtin"):
         return [folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, steps)]
     if section in ("release", "card"):

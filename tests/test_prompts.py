@@ -7,7 +7,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from snakmodel.config import BadInput
-from snakmodel.models import add_older_keys
+from snakmodel.older_keys import add_older_keys
 from snakmodel.prompts import IGNORED, PLAIN, NotLearnable, check_contract, prompt_ids, set_format, training_ids
 
 CHATML = (

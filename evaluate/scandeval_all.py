@@ -1,0 +1,148 @@
+"""Score chosen steps of any series, and models beside them, with ScandEval or EuroEval in an environment of its own.
+
+make scandeval        # or: make euroeval; once
+python evaluate/scandeval_all.py --config configs/snakmodel-7b.yaml [scandeval.split=val]
+sbatch --array=1-8 --gpus=1 --wrap "python evaluate/scandeval_all.py --config configs/snakmodel-7b.yaml"
+
+A process a model, with all data sets that are missing, one a GPU; a data set's record is kept as soon as it is there,
+so that after an interruption the same command goes on with what is missing. A record is believed, never an exit status.
+"""
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from scorer.program import Program, find_program
+from scorer.scoring import Job, run_all
+from scorer.working_folder import data_identity
+
+from snakmodel.config import BadInput, Command, knob, read_command, run_script
+from snakmodel.paths import BASELINES, PRETRAINED, step_name
+from snakmodel.records import begin, is_current, read_json, remove_folder
+from snakmodel.series import Checkpoint, choose, read_series, resolve_model
+from snakmodel.settings import share
+from snakmodel.signals import STOPPED
+
+DANISH = ["scala-da", "dansk", "angry-tweets", "nordjylland-news", "hellaswag-da", "scandiqa-da", "danske-talemaader"]
+DANISH += ["danish-citizen-tests"]  # those of the paper; newer versions take some for unofficial unless they are named
+
+
+@dataclass
+class Settings:
+    command: str = knob(
+        ".venv-scandeval/bin/scandeval", "the program scandeval or euroeval, in its own environment", execution=True
+    )
+    # which folders are made, not what is in one: more of them never invalidate those that are there
+    series: list[str] = knob([PRETRAINED], "series to score", execution=True)
+    steps: str = knob("all", "steps to score: all, first, last, numbers or START:STOP:STRIDE", execution=True)
+    baselines: dict[str, str] = knob({}, "name -> model folder, run or Hub id (ORG/NAME@REVISION)", execution=True)
+    datasets: dict[str, list[str]] = knob(
+        {"da": DANISH}, "language (da, nb, nn, sv, fo, is, de, en) -> the program's names of data sets", execution=True
+    )
+    split: Literal["test", "val"] = knob("test", "test, or validation")
+    few_shot: bool = knob(True, "false: without examples")
+    iterations: int = knob(10, "resamples of a data set (the program's own number)", low=1)
+    options: list[str] = knob([], "further words of its command line")
+    data: str | None = knob(None, "folder of data sets by their Hub ids, read instead of the Hub's: FOLDER/ORG/NAME")
+    offline: bool = knob(False, "ask the Hub for nothing; metrics are then this project's modules", execution=True)
+    # how
+    processes: int = knob(0, "models scored at a time; 0: one a GPU; without GPUs, one", low=0, execution=True)
+    part: str = knob("", "the share that this process scores, as 2/4; else that of a Slurm array's job", execution=True)
+    silence: float = knob(120, "minutes without output after which a process is ended", above=0, execution=True)
+
+
+def main() -> None:
+    command = read_command(Settings, "scandeval", __doc__)
+    s, where = command.settings, f"{command.config}: scandeval"
+    jobs = share(find_jobs(command, where), s.part or array_part(), where)
+    program = None
+    if command.overwrite or not all(is_scored(job, dataset) for job in jobs for dataset in job.datasets):
+        program = find_program(s.command, f"{where}.command")
+    if program is not None and not command.overwrite:
+        check_versions(jobs, program)
+    for job in jobs:
+        open_works(job, command)
+        if not job.works and all(is_scored(job, dataset) for dataset in job.datasets):
+            print(f"scandeval {job.label}: done ({job.place})", flush=True)
+    todo = [job for job in jobs if job.works]
+    if command.check and program is not None:
+        print(f"scandeval: ready ({program.name} {program.version})")
+    if program is None or not todo:
+        return
+    failures, stopped = run_all(jobs, todo, program, s)
+    for failure in failures:
+        print(f"\nfailed: {failure.job.label}, {', '.join(failure.datasets)}: {failure.reason}", file=sys.stderr)
+        print("".join(f"  | {line}\n" for line in failure.told.splitlines()), end="", file=sys.stderr)
+    if stopped:
+        print(f"stopped by {stopped}; the same command goes on with what is missing", file=sys.stderr)
+        sys.exit(STOPPED)
+    if failures:
+        count = sum(len(failure.datasets) for failure in failures)
+        print(f"error: {count} scores are missing; the same command tries them again", file=sys.stderr)
+        sys.exit(1)
+
+
+def find_jobs(command: Command[Settings], where: str) -> list[Job]:
+    """What is to be scored: the chosen steps of each series, then the baselines."""
+    s, run = command.settings, command.run
+    kind = f"{Path(s.command).name}-{s.split}{'' if s.few_shot else '-zero-shot'}"
+    names = [name for names in s.datasets.values() for name in names]
+    if not names or len(set(names)) < len(names):
+        raise BadInput(f"{where}.datasets should name data sets, each once, got {', '.join(names) or 'none'}")
+    data = {} if s.data is None else {"data": data_identity(Path(s.data))}
+    jobs = []
+    for series in s.series:
+        for checkpoint in choose(read_series(run.series(series)), s.steps, f"{where}.steps of {series}"):
+            place = run.folder("scandeval") / series / step_name(checkpoint.step) / kind
+            jobs.append(Job(series, None, checkpoint, place, {"model": checkpoint.source} | data, names))
+    for name, location in s.baselines.items():
+        if not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", name):
+            raise BadInput(f"{where}.baselines: {name!r} cannot be a folder's name; try {Path(location).name}")
+        model = Checkpoint(0, resolve_model(location), {"tokens": None})
+        place = run.folder("scandeval") / BASELINES / name / kind
+        jobs.append(Job(BASELINES, name, model, place, {"model": model.source} | data, names))
+    return jobs
+
+
+def array_part() -> str:
+    """The share of a Slurm array's job, by its place in the array; of no array, all."""
+    if "SLURM_ARRAY_TASK_ID" not in os.environ:
+        return "1/1"
+    number, first, count = (int(os.environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "MIN", "COUNT"))
+    return f"{number - first + 1}/{count}"
+
+
+def is_scored(job: Job, dataset: str) -> bool:
+    """Whether a data set's record is there, and of the model as it is now."""
+    return is_current(job.place / dataset, {"model": job.inputs["model"]})
+
+
+def check_versions(jobs: list[Job], program: Program) -> None:
+    """Refuses to go on with another version than the one that has scored before: together they are no curve."""
+    scored = [job.place / dataset for job in jobs for dataset in job.datasets if is_scored(job, dataset)]
+    for folder in scored:
+        before = read_json(folder / "run.json")["scorer_version"]
+        if before != program.version:
+            raise BadInput(
+                f"{folder} was scored by {program.name} {before}, now {program.version}: install the former, "
+                "or add --overwrite to score all of them again"
+            )
+
+
+def open_works(job: Job, command: Command[Settings]) -> None:
+    """Opens what is to be scored of a model; a checkpoint that has changed since is scored again."""
+    for dataset in job.datasets:
+        folder = job.place / dataset
+        if (folder / "run.json").is_file() and not is_scored(job, dataset) and not command.check:
+            print(f"scandeval {job.label} {dataset}: the checkpoint has changed, so it is scored again", flush=True)
+            remove_folder(folder)
+        work = begin(command, folder, job.inputs, quiet=True)
+        if work is not None:
+            job.works[dataset] = work
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,160 @@
+"""Models by data sets as a leaderboard: one table for each scorer, version, split, prompting and language.
+
+In a cell the score, half of its 95 % interval, and its rank in the column. The average is over the columns, of models
+that have them all; half of its interval takes the errors of data sets for independent: sqrt(sum of squares) / n.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from snakmodel.config import BadInput
+from snakmodel.paths import BASELINES
+from snakmodel.printed_tables import to_html, to_latex, to_markdown
+from snakmodel.records import read_json
+
+Row = dict[str, Any]
+NONE = "–"
+# the paper's columns come first, in its order
+ORDER = ["scala-da", "dansk", "angry-tweets", "nordjylland-news", "hellaswag-da", "scandiqa-da", "danske-talemaader"]
+ORDER += ["danish-citizen-tests"]
+LEAST = ("bits_per_byte",)  # metrics of held-out text, which are no scores
+INTERVALS = {
+    True: "of the score itself, as another test set of this size would give it",
+    False: "of the mean of the resamples",
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A paper's table."""
+
+    columns: dict[tuple[str, str], str]  # data set and metric -> its column
+    rows: dict[str, dict[str, float]]  # model -> column -> score
+
+
+@dataclass(frozen=True)
+class Score:
+    """A cell."""
+
+    value: float
+    half: float  # of the interval
+
+
+def read_published(path: Path) -> Published:
+    """The paper's table on the test split, from a file of published numbers: columns, and a value a cell."""
+    table = read_json(path)
+    try:
+        named = {(what["dataset"], what["metric"]): column for column, what in table["columns"].items()}
+        rows: dict[str, dict[str, float]] = {}
+        for cell in table["cells"]:
+            if cell["value"] is not None:
+                rows.setdefault(cell["row"], {})[cell["column"]] = float(cell["value"])
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise BadInput(f"{path} is no file of published numbers ({type(fault).__name__}: {fault})") from None
+    return Published(named, rows)
+
+
+def make_tables(rows: list[Row], published: Published, models: dict[str, str], all_steps: bool) -> dict[str, str]:
+    """The leaderboards as Markdown, LaTeX and HTML, by the ends of their files' names."""
+    shown = [row for row in rows if row["primary"] and row["metric"] not in LEAST]
+    texts: dict[str, list[str]] = {"md": [], "tex": [], "html": []}
+    for kind, mine in groupby(sorted(shown, key=kind_of), kind_of):
+        scorer, version, split, few_shot, language = kind
+        group = list(mine)
+        head, lines = make_table(
+            group, published if paper_applies(scorer, split) else Published({}, {}), models, all_steps
+        )
+        title = f"{scorer} {version}".strip() + f", {split} split, {few_shot}, language {language}"
+        note = f"Score ± half of the 95 % interval {INTERVALS[scorer == 'builtin']} (rank)."
+        texts["md"].append(f"## {title}\n\n{note}\n\n{to_markdown(head, lines)}")
+        texts["tex"].append(f"% {title}. {note}\n{to_latex(head, lines)}")
+        texts["html"].append(to_html(head, lines, title, note))
+    page = '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Leaderboard</title>\n'
+    return {
+        "md": "\n".join(["# Leaderboard\n", *texts["md"]]),
+        "tex": "\n".join(texts["tex"]),
+        "html": page + "\n".join(texts["html"]) + "</html>\n",
+    }
+
+
+def kind_of(row: Row) -> tuple[str, str, str, str, str]:
+    """What must be the same for scores to stand in one table."""
+    prompted = {True: "few-shot", False: "zero-shot", None: "prompting not told"}[row["few_shot"]]
+    return row["scorer"], row["scorer_version"] or "", row["split"] or "test", prompted, row["language"]
+
+
+def paper_applies(scorer: str, split: str | None) -> bool:
+    """Whether the paper's numbers were made likewise."""
+    return scorer in ("scandeval", "euroeval") and split == "test"
+
+
+def make_table(
+    rows: list[Row], published: Published, models: dict[str, str], all_steps: bool
+) -> tuple[list[str], list[list[str]]]:
+    """Head and lines of one leaderboard: our models by their averages, each with the paper's numbers beneath."""
+    columns = sorted(
+        {(row["dataset"], row["metric"]) for row in rows}, key=lambda c: (c[0] not in ORDER, *order(c[0]), c)
+    )
+    scores: dict[str, dict[tuple[str, str], Score]] = {}
+    for row in rows if all_steps else ends_of_series(rows):
+        half = (row["high"] - row["low"]) / 2
+        scores.setdefault(model_name(row), {})[row["dataset"], row["metric"]] = Score(row["value"], half)
+    averages = {model: average(list(cells.values())) for model, cells in scores.items() if len(cells) == len(columns)}
+    ranks = {column: rank({m: cells[column] for m, cells in scores.items() if column in cells}) for column in columns}
+    ranked = rank(averages)
+    lines, drawn = [], set()
+    for model, cells in sorted(scores.items(), key=lambda item: (ranked.get(item[0], math.inf), item[0])):
+        line = [in_cell(cells.get(column), ranks[column].get(model)) for column in columns]
+        lines.append([model, *line, in_cell(averages.get(model), ranked.get(model))])
+        for name in [name for name in published.rows if models.get(name) == model]:
+            drawn.add(name)
+            lines.append(paper_line(name, published, columns))
+    lines += [paper_line(name, published, columns) for name in published.rows if name not in drawn]
+    return ["model", *(f"{dataset} ({metric})" for dataset, metric in columns), "average"], lines
+
+
+def order(dataset: str) -> tuple[int, str]:
+    """Where a data set's column stands."""
+    return (ORDER.index(dataset) if dataset in ORDER else 0), dataset
+
+
+def ends_of_series(rows: list[Row]) -> list[Row]:
+    """The rows of the first and the last step of each series, and of all that is no step."""
+    steps: dict[str, list[int]] = {}
+    for row in rows:
+        if row["step"] is not None:
+            steps.setdefault(row["series"], []).append(row["step"])
+    return [r for r in rows if r["step"] is None or r["step"] in (min(steps[r["series"]]), max(steps[r["series"]]))]
+
+
+def model_name(row: Row) -> str:
+    """SERIES@STEP, or the name of a model that is no step."""
+    if row["step"] is not None:
+        return f"{row['series']}@{row['step']}"
+    return row["name"] if row["series"] == BASELINES else f"{row['series']} {row['name']}"
+
+
+def average(cells: list[Score]) -> Score:
+    """The mean of scores, their errors taken for independent."""
+    half = math.sqrt(sum(cell.half**2 for cell in cells)) / len(cells)
+    return Score(sum(cell.value for cell in cells) / len(cells), half)
+
+
+def rank(cells: dict[str, Score]) -> dict[str, int]:
+    """1 for the largest score; equal scores share a rank."""
+    return {model: 1 + sum(other.value > cell.value for other in cells.values()) for model, cell in cells.items()}
+
+
+def in_cell(score: Score | None, place: int | None) -> str:
+    """ "66.70 ± 1.20 (1)"."""
+    return NONE if score is None else f"{score.value:.2f} ± {score.half:.2f} ({place})"
+
+
+def paper_line(name: str, published: Published, columns: list[tuple[str, str]]) -> list[str]:
+    """The paper's numbers of a model, where it has the column, by the same metric; its average as printed."""
+    cells = published.rows[name]
+    found = [cells.get(published.columns.get(column, "")) for column in columns]
+    return [f"paper: {name}", *(NONE if cell is None else f"{cell:.2f}" for cell in [*found, cells.get("AVG")])]

@@ -1,0 +1,223 @@
+"""Models scored side by side by a program: each in a process of its own, its records kept as soon as they are there.
+
+One process scores all that a model lacks: loading it once costs least, and the program writes each record when it has
+it. What is missing when the process has died is tried once more, each data set in a process of its own, since an error
+in one can end them all (of ScandEval 13.3, any that it does not foresee).
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from scorer.live_table import FAILED, RUNNING, LiveTable
+from scorer.program import SILENT, STOPPED, Program, command_line, environment, held, run_program, tail
+from scorer.scandeval_records import Record, read_records
+from scorer.working_folder import MODEL, local_copy, make_working_folder
+from snakmodel.config import BadInput
+from snakmodel.paths import step_name
+from snakmodel.records import Work, identity, read_jsonl, shaping, write_jsonl
+from snakmodel.series import Checkpoint
+from snakmodel.signals import Listener
+
+MOST_FRUITLESS = 3  # processes without a record before a model is given up
+TAIL = 12  # lines of the log that are shown of a failure
+
+
+@dataclass
+class Job:
+    """A model to score."""
+
+    series: str
+    name: str | None  # of a baseline
+    checkpoint: Checkpoint
+    place: Path  # its folder, with one for each data set
+    inputs: dict[str, str | Path]
+    datasets: list[str]
+    works: dict[str, Work] = field(default_factory=dict)  # of the data sets that were not finished
+
+    @property
+    def label(self) -> str:
+        return f"{self.series} {self.name or step_name(self.checkpoint.step)}"
+
+    @property
+    def missing(self) -> list[str]:
+        return [dataset for dataset in self.works if not (self.place / dataset / "run.json").is_file()]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What could not be scored of a model, and why."""
+
+    job: Job
+    datasets: list[str]
+    reason: str
+    told: str = ""  # the end of the log
+
+
+def run_all(jobs: list[Job], todo: list[Job], program: Program, s: Any) -> tuple[list[Failure], str | None]:
+    """Scores what is to be done: the failures, and the signal that has stopped it."""
+    devices = gpus()
+    processes = s.processes or len(devices) or 1
+    slots: SimpleQueue[str | None] = SimpleQueue()
+    for number in range(processes):
+        slots.put(devices[number % len(devices)] if devices else None)
+    table = LiveTable([job.label for job in jobs], list(dict.fromkeys(name for job in jobs for name in job.datasets)))
+    for job in jobs:
+        for dataset in job.datasets:
+            if dataset not in job.works:
+                table.tell(job.label, dataset, brief(read_jsonl(job.place / dataset / "records.jsonl")[0]))
+    listener, broken = Listener(), threading.Event()
+    before = listener.listen()
+
+    def asked_to_stop() -> bool:
+        return listener.heard is not None or broken.is_set()
+
+    def score_one(job: Job) -> list[Failure]:
+        gpu = slots.get()
+        try:
+            return [] if asked_to_stop() else list(score(job, program, s, gpu, table, asked_to_stop))
+        except BaseException:
+            broken.set()  # a full disk, say: the others end, too
+            raise
+        finally:
+            slots.put(gpu)
+
+    with ThreadPoolExecutor(processes) as pool:
+        futures = [pool.submit(score_one, job) for job in todo]
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    found = [failure for future in futures for failure in future.result()]
+    table.close()
+    return found, listener.heard
+
+
+def score(
+    job: Job, program: Program, s: Any, gpu: str | None, table: LiveTable, asked_to_stop: Callable[[], bool]
+) -> list[Failure]:
+    """Scores what a model lacks."""
+    try:
+        with held(job.place) as lock:
+            return score_held(job, program, s, gpu, table, asked_to_stop, lock)
+    except BadInput as fault:
+        for dataset in job.missing:
+            table.tell(job.label, dataset, FAILED)
+        return [Failure(job, job.missing, str(fault))]
+
+
+def score_held(
+    job: Job, program: Program, s: Any, gpu: str | None, table: LiveTable, asked_to_stop: Callable[[], bool], lock: int
+) -> list[Failure]:
+    """The same, in a folder that no other process is at work in."""
+    model, known_as = local_copy(job.checkpoint.location)
+    folder, log = job.place / f".work-{fingerprint(job, program, s)}", job.place / "log.txt"
+    reasons: dict[str, str] = {}
+
+    def look() -> bool:
+        keep(job, folder / program.results, known_as, s, table)
+        return asked_to_stop()
+
+    look()  # what a killed run has left
+    for old in job.place.glob(".work-*"):
+        shutil.rmtree(old)
+    attempts, fruitless = [job.missing], 0
+    while attempts and not asked_to_stop():
+        wanted = [dataset for dataset in attempts.pop(0) if dataset in job.missing]
+        if not wanted:
+            continue
+        for dataset in wanted:
+            table.tell(job.label, dataset, RUNNING)
+            job.works[dataset].clock = time.monotonic()
+        make_working_folder(folder, model, None if s.data is None else Path(s.data), s.offline)
+        languages = [name for name, sets in s.datasets.items() if set(sets) & set(wanted)]
+        line = command_line(program, MODEL, wanted, languages, s.split, s.few_shot, s.iterations, s.options)
+        status = run_program(line, folder, environment(program.path, gpu, s.offline), log, lock, 60 * s.silence, look)
+        look()
+        if status == STOPPED:
+            break
+        left = [dataset for dataset in wanted if dataset in job.missing]
+        reasons |= {dataset: why(status, s.silence) for dataset in left}
+        fruitless = fruitless + 1 if left == wanted else 0
+        if len(wanted) > 1 and status != 0:
+            attempts = [[dataset] for dataset in left]
+        if fruitless == MOST_FRUITLESS:
+            break
+    shutil.rmtree(folder, ignore_errors=True)
+    if asked_to_stop():
+        return []
+    for dataset in job.missing:
+        table.tell(job.label, dataset, FAILED, f"scandeval {job.label} {dataset}: failed ({reasons[dataset]})")
+    alike = {reason: [d for d in job.missing if reasons[d] == reason] for reason in reasons.values()}
+    return [Failure(job, sets, f"{reason} ({log})", tail(log, TAIL)) for reason, sets in alike.items() if sets]
+
+
+def keep(job: Job, results: Path, known_as: str, s: Any, table: LiveTable) -> None:
+    """Keeps the records that a program has written by now; a line that is half-written is looked at again later."""
+    if not results.is_file():
+        return
+    for record in read_records(results)[0]:
+        dataset = record["dataset"]
+        if dataset not in job.missing or not is_wanted(record, s):
+            continue
+        row = job.checkpoint.row
+        facts = {"series": job.series, "step": None if job.name else job.checkpoint.step, "tokens": row.get("tokens")}
+        facts |= {"name": job.name, "model": known_as}
+        write_jsonl(job.place / dataset / "records.jsonl", [record | facts])
+        how = {name: record[name] for name in ("scorer", "scorer_version", "split")}
+        job.works[dataset].finish(**how, model=known_as, iterations=len(record["results"]["raw"]["test"]))
+        for other in job.missing:
+            job.works[other].clock = time.monotonic()  # they come one after the other
+        done = sum((each / "run.json").is_file() for each in job.place.iterdir() if each.is_dir())
+        line = f"scandeval {job.label} {dataset}: {brief(record)} ({done} of {len(job.datasets)})"
+        table.tell(job.label, dataset, brief(record), line)
+
+
+def is_wanted(record: Record, s: Any) -> bool:
+    """Whether a record is of our model and was made as it was asked for; what the program does not say is believed."""
+    asked = {"few_shot": s.few_shot, "validation_split": s.split == "val"}
+    model = os.path.normpath(re.split("[@#]", record["model"])[0])  # newer versions may add a revision
+    return model == os.path.normpath(MODEL) and all(record[name] in (None, value) for name, value in asked.items())
+
+
+def brief(record: Record) -> str:
+    """A record's score as a cell: "61.5", or "none" where it is not a number."""
+    value = record["results"]["total"][f"test_{record['metric']}"]
+    return "none" if value is None else f"{value:.1f}"
+
+
+def why(status: int, silence: float) -> str:
+    """What a process without a record has come to."""
+    if status == SILENT:
+        return f"said nothing for {silence:g} minutes, and was ended"
+    if status < 0:
+        return f"ended by signal {-status}"
+    return f"no record, though its exit status is {status}"
+
+
+def fingerprint(job: Job, program: Program, s: Any) -> str:
+    """What a killed run's records must have been made with to be kept."""
+    made_with = [shaping(s), {name: identity(path) for name, path in job.inputs.items()}, program.version]
+    return hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def gpus() -> list[str]:
+    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in given.split(",") if name.strip()]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout
+    except OSError:
+        return []
+    return [str(number) for number in range(len(listed.splitlines()))]
