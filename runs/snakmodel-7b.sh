@@ -76,6 +76,7 @@ python evaluate/builtin.py --config "$RECIPE"
 python evaluate/scandeval_all.py --config "$RECIPE"
 python evaluate/scandeval_all.py --config "$RECIPE" split=val steps=all baselines={}
 python evaluate/collect.py --config "$RECIPE"
+python evaluate/contrast.py --config "$RECIPE"
 python finetune/compare.py --config "$RECIPE"
 
 # Releases: quantised forms of the last step, compared with it, and a card for every step

@@ -60,6 +60,7 @@ python analyze/probes.py --config "$RECIPE"
 # Scores of every step; evaluate/scandeval_all.py needs another environment, and data sets from the Hub
 python evaluate/builtin.py --config "$RECIPE"
 python evaluate/collect.py --config "$RECIPE"
+python evaluate/contrast.py --config "$RECIPE"
 python finetune/compare.py --config "$RECIPE"
 
 # Releases: quantised forms of the last step, compared with it, and a card for every step

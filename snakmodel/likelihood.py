@@ -14,35 +14,38 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from snakmodel.config import BadInput
-from snakmodel.prompts import conversation_ids, prompt_ids
+from snakmodel.prompts import Turns, conversation_ids, prompt_ids
+from snakmodel.shared_prefix import Choice, option_sums
 
-Question = tuple[str, list[str]]  # prompt, options
+Question = tuple[str | Turns, list[str]]  # prompt, options
 Scored = tuple[list[int], int]  # token ids, and the index (>= 1) of the first whose log-probability counts
 
 
 def option_log_likelihoods(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: list[Question], batch_tokens: int
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question], batch_tokens: int
 ) -> list[list[float]]:
     """Sum of log p(option tokens | BOS + prompt), in nats, for each option of each question.
 
     Prompt and option are tokenised as one text, as a reader meets them; a token may then straddle the border. The
     options begin after the longest prefix that all of them share with BOS + prompt: the same place for every option,
     so that a straddling token counts for none of them or for all, and their sums can be compared. Where the tokenizer
-    carries a chat template (snakmodel/prompts.py), the prompt is a user's turn in it, and the option an answer, which
-    ends. batch_tokens: most tokens in a batch, padding included.
+    carries a chat template (snakmodel/prompts.py), the prompt is a user's turn in it, or turns of which the last is
+    the user's, and the option an answer, which ends. batch_tokens: see shared_prefix.option_sums.
     """
-    sequences: list[Scored] = []
-    for prompt, options in questions:
-        if tokenizer.chat_template:
-            asked = [{"role": "user", "content": prompt.strip()}]
-            answers = [[*asked, {"role": "assistant", "content": option.strip()}] for option in options]
-            alone, answered = prompt_ids(tokenizer, asked), [conversation_ids(tokenizer, each) for each in answers]
-        else:
-            alone, *answered = encode(tokenizer, [prompt, *(prompt + option for option in options)])
-        first = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(alone, *answered, strict=False)))
-        sequences += [(ids, first) for ids in answered]
-    sums = iter(sum_log_probabilities(model, sequences, batch_tokens))
-    return [[next(sums) for _ in options] for _, options in questions]
+    return option_sums(model, [split_options(tokenizer, *question) for question in questions], batch_tokens)
+
+
+def split_options(tokenizer: PreTrainedTokenizerBase, prompt: str | Turns, options: list[str]) -> Choice:
+    """A question's tokens up to where its options begin, and each option's own."""
+    if tokenizer.chat_template:
+        asked = [{"role": "user", "content": prompt.strip()}] if isinstance(prompt, str) else prompt
+        answers = [[*asked, {"role": "assistant", "content": option.strip()}] for option in options]
+        alone, answered = prompt_ids(tokenizer, asked), [conversation_ids(tokenizer, each) for each in answers]
+    else:
+        assert isinstance(prompt, str), "turns are for a chat template"
+        alone, *answered = encode(tokenizer, [prompt, *(prompt + option for option in options)])
+    first = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(alone, *answered, strict=False)))
+    return answered[0][:first], [ids[first:] for ids in answered]
 
 
 def document_bits(

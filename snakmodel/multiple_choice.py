@@ -16,7 +16,7 @@ from snakmodel.testsets import TestSet
 
 
 def read_items(testset: TestSet) -> list[dict[str, Any]]:
-    """Prompt, options and answer of the rows of the set's split, in order. A bad row is one line with its number.
+    """Id, prompt, options and answer of the rows of the set's split, in order. A bad row is one line with its number.
 
     An option's place is its class: where all rows have the same options (positive, negative), they are put in
     alphabetical order; options that differ have nothing in common but their place, and stay.
@@ -38,7 +38,8 @@ def read_items(testset: TestSet) -> list[dict[str, Any]]:
         if fault := fault_of(**item):
             raise BadInput(f"{path}, line {number}: {fault}")
         if row.get("split", testset.split) == testset.split:
-            items.append({"prompt": " ".join(row[column] for column in testset.text), **item})
+            id = str(number - 1 if testset.id is None else row.get(testset.id))
+            items.append({"id": id, "prompt": " ".join(row[column] for column in testset.text), **item})
     if not items:
         raise BadInput(f'{path}: no rows with "split": "{testset.split}"')
     options = sorted(items[0]["options"])

@@ -81,7 +81,10 @@ def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Pat
         begun = [sorted(path.parent for path in place.glob("*/*/started.json")) or [place] for place in places]
         return [path for paths in begun for path in paths]
     if section in ("audit", "forgetting", "probes", "builtin"):
-        return [folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, steps)]
+        beside = [folder / "baselines" / name for name in settings.get("baselines", {})]
+        return beside + [
+            folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, steps)
+        ]
     if section in ("release", "card"):
         name, default = str(settings.get("series", PRETRAINED)), "last" if section == "release" else "all"
         own = {p.name for p in run.series(name).glob("step-*")}  # others' models are theirs to describe

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import hashlib
 import json
 import lzma
 from collections.abc import Callable, Iterator
@@ -26,7 +27,8 @@ def as_input(path: str, configuration: str | None, split: str, revision: str | N
     local = Path(path)
     if local.is_dir():
         files = sorted(p for p in local.rglob("*") if p.is_file())
-        return " ".join([path, split, *(f"{p.relative_to(local)}:{file_hash(p)}" for p in files)])
+        content = " ".join(f"{p.relative_to(local)}:{file_hash(p)}" for p in files)
+        return f"{path} {split} {hashlib.sha256(content.encode()).hexdigest()}"  # as a whole too long for a file's name
     if not local.is_file() and not is_on_hub(path):
         raise BadInput(f"{label}: {path} not found")
     return local if local.is_file() else f"{path}@{revision}/{configuration}/{split}"
@@ -48,14 +50,14 @@ def cached_copy(path: str, revision: str | None) -> Path:
 
 def read_rows(path: str, configuration: str | None, split: str, revision: str | None, label: str) -> Iterator[Any]:
     """Every row as a dict. A file has no splits; of a folder, the files of one split are read."""
-    from datasets import load_dataset  # late: a second
-    from huggingface_hub import is_offline_mode
-
     local = Path(path)
     kind = next((FORMATS[suffix] for suffix in local.suffixes if suffix in FORMATS), "json")
     if local.is_file() and kind == "json" and local.suffix in (*OPENERS, *FORMATS):
         yield from read_json_rows(local, label)
         return
+    from datasets import load_dataset  # late: a second
+    from huggingface_hub import is_offline_mode
+
     try:
         if is_offline_mode() and is_on_hub(path):
             path, revision = str(cached_copy(path, revision)), None

@@ -6,7 +6,7 @@ configs/testsets.yaml describes the sets; a recipe names those that it looks for
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from snakmodel.config import BadInput, knob, load_yaml, to_dataclass
 from snakmodel.documents import batches
@@ -15,6 +15,17 @@ from snakmodel.settings import nearest
 from snakmodel.tables import as_input, column, read_rows, resolve_revision
 
 CHARACTERS_AT_A_TIME = 2_000_000  # of the texts that are searched together
+Task = Literal[
+    "acceptability",
+    "sentiment",
+    "entities",
+    "reading",
+    "summary",
+    "knowledge",
+    "common-sense",
+    "translation",
+    "instruction",
+]
 
 
 @dataclass
@@ -32,6 +43,21 @@ class TestSet:
     configuration: str | None = knob(None, "of a Hub set")
     split: str = knob("test", "of a folder or a Hub set")
     revision: str | None = knob(None, "of a Hub set: a pinned commit; null: the newest, which is recorded")
+    # what scoring needs; a search for items is the same whatever it is
+    task: Task | None = knob(None, "what its items ask of a model, if they are to be scored", execution=True)
+    language: str = knob("da", "of its items, and of what stands around them in a prompt", execution=True)
+    prompt: str | None = knob(
+        None, "name of its wording in evaluate/scorer/prompts.yaml; null: the task's", execution=True
+    )
+    accepted: str | None = knob(
+        None,
+        "column that says whether people accepted the answer in the row; the others are no answers",
+        execution=True,
+    )
+    shots: int | None = knob(None, "examples in a prompt; null: the task's in ScandEval", low=0, execution=True)
+    answer_tokens: int | None = knob(
+        None, "most tokens of a written answer; null: the task's in ScandEval", low=1, execution=True
+    )
 
 
 @dataclass(kw_only=True)

@@ -148,7 +148,7 @@ def test_the_recipe_names_sets_that_are_described_and_marks_and_listed_options_a
     read = yaml.safe_load((ROOT / "configs/testsets.yaml").read_text()).items()
     sets = {name: to_dataclass(entry, testsets.TestSet, ["testsets.yaml", name], {}) for name, entry in read}
     recipes = [yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text()) for name in ("snakmodel-7b", "norwegian")]
-    assert {name for recipe in recipes for name in recipe["decontaminate"]["testsets"]} == set(sets)
+    assert {name for recipe in recipes for name in recipe["decontaminate"]["testsets"]} <= set(sets)
     text = "[header] Vask en bil [step] Tag en spand\nSvarmuligheder:\na. Nej\nb. Ja"
     write_jsonl(tmp_path / "rows.jsonl", [{"text": text, "label": "b"}])
     local = replace(sets["hellaswag-da"], path=str(tmp_path / "rows.jsonl"))

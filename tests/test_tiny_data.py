@@ -53,7 +53,7 @@ def raw_texts(raw_data):
 def test_only_the_same_seed_writes_the_same_bytes(raw_data, tmp_path, seed, same):
     again = write_raw_data(tmp_path, seed)
     files = [path for path in raw_data.rglob("*.*") if path.name not in ("run.json", "started.json")]
-    assert len(files) == 13
+    assert len(files) == 28
     for path in files:
         assert (path.read_bytes() == (again / path.relative_to(raw_data)).read_bytes()) == same, path
 

@@ -1,33 +1,119 @@
-"""Metrics of classification on indicators, and ScandEval's bootstrap. Scores are 0..1 (MCC -1..1).
+"""What libraries measure of answers, the score of each item, and ScandEval's bootstrap. Scores are 0..1 (MCC -1..1).
 
-Shapes: N items, K classes. answers_NK is 1 at the right class of an item, else 0; predicted_NK holds what was
-predicted likewise, or the probability of predicting each class: at random, that gives a metric's level at chance.
+Ours are the SQuAD measures, which no installed library has, and adapters. Shapes: N items, K classes.
 """
 
+import re
+import string
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+from sacrebleu.metrics.chrf import CHRF
+from seqeval.metrics import f1_score as entity_f1
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+from scorer.entities import without_misc
+
+Scores = dict[str, float]
+CLASSES: dict[str, Callable[..., float]] = {
+    "accuracy": accuracy_score,
+    "macro_f1": lambda answers, predicted, **options: f1_score(answers, predicted, average="macro", **options),
+    "mcc": matthews_corrcoef,
+}
 
 
-def accuracy(answers_NK: np.ndarray, predicted_NK: np.ndarray) -> float:
-    """Share of right predictions."""
-    return float((answers_NK * predicted_NK).sum(1).mean())
+def class_scores(answers_N: Sequence[int], predicted_N: Sequence[int], names: Sequence[str]) -> Scores:
+    """scikit-learn's measures; macro-F1 is over the classes that occur among either, MCC 0 where it is undefined."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "A single label was found")  # MCC is then 0, as it should be
+        return {name: float(CLASSES[name](answers_N, predicted_N)) for name in names}
 
 
-def macro_f1(answers_NK: np.ndarray, predicted_NK: np.ndarray) -> float:
-    """Mean of the classes' F1 = 2 hits / (answers + predictions), over the classes that occur among either."""
-    hits_K = (answers_NK * predicted_NK).sum(0)
-    occurrences_K = answers_NK.sum(0) + predicted_NK.sum(0)
-    occurring_K = occurrences_K > 0
-    return float((2 * hits_K[occurring_K] / occurrences_K[occurring_K]).mean())
+def chance_level(answers_N: Sequence[int], options_N: Sequence[int], name: str) -> float:
+    """A measure where every option is as likely to be predicted: of the expected numbers of right and wrong answers.
+
+    Each item stands there once for each of its options, with as much less weight. Exact for accuracy; of macro-F1 the
+    limit for many items, of which the mean for N items is short by about 1 / N.
+    """
+    answers = [answer for answer, count in zip(answers_N, options_N, strict=True) for _ in range(count)]
+    predicted = [option for count in options_N for option in range(count)]
+    weights = [1 / count for count in options_N for _ in range(count)]
+    return float(CLASSES[name](answers, predicted, sample_weight=weights))
 
 
-def mcc(answers_NK: np.ndarray, predicted_NK: np.ndarray) -> float:
-    """Matthews' correlation coefficient for any number of classes (Gorodkin 2004); 0 where it is undefined."""
-    answers_NK, predicted_NK = (table - table.mean(0) for table in (answers_NK, predicted_NK))
-    spread = np.sqrt((answers_NK**2).sum() * (predicted_NK**2).sum())
-    return float((answers_NK * predicted_NK).sum() / spread) if spread > 0 else 0.0
+def entity_scores(answers: Sequence[list[str]], predicted: Sequence[list[str]]) -> Scores:
+    """seqeval's micro-F1 with and without MISC; 1 where there are no entities and none were found, as in ScandEval."""
+    scores = {}
+    for name, change in (("micro_f1_no_misc", without_misc), ("micro_f1", list)):
+        pair = [[change(tags) for tags in each] for each in (answers, predicted)]
+        empty = all(tag == "O" for each in pair for tags in each for tag in tags)
+        scores[name] = 1.0 if empty else float(entity_f1(*pair, zero_division=0))
+    return scores
 
 
-METRICS = {"accuracy": accuracy, "macro_f1": macro_f1, "mcc": mcc}
+def normalise(text: str) -> str:
+    """A text as SQuAD compares it: small letters, no punctuation, no English articles, single spaces."""
+    text = "".join(character for character in text.lower() if character not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def exact_match(answers: Sequence[str], predicted: str) -> float:
+    """Whether an answer equals one of the right ones (Rajpurkar et al. 2016)."""
+    return float(any(normalise(answer) == normalise(predicted) for answer in answers))
+
+
+def word_f1(answers: Sequence[str], predicted: str) -> float:
+    """F1 of the words shared with the right answer that comes nearest (Rajpurkar et al. 2016)."""
+    return max(shared_f1(normalise(answer).split(), normalise(predicted).split()) for answer in answers)
+
+
+def shared_f1(answer: list[str], predicted: list[str]) -> float:
+    """F1 of two bags of words; two empty ones are equal."""
+    if not answer or not predicted:
+        return float(answer == predicted)
+    shared = sum((Counter(answer) & Counter(predicted)).values())
+    return 2 * shared / (len(answer) + len(predicted))
+
+
+class Words:
+    """Splits texts for ROUGE: its own tokenizer takes æ, ø, å and all else beyond ASCII for spaces."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return re.findall(r"\w+", text.lower())
+
+
+def rouge_l(answers: Sequence[str], predicted: Sequence[str]) -> list[float]:
+    """F1 of the longest common run of words, with gaps, of each pair (Lin 2004)."""
+    from rouge_score.rouge_scorer import RougeScorer  # late: it takes a second
+
+    scorer = RougeScorer(["rougeL"], tokenizer=Words())
+    return [float(scorer.score(*pair)["rougeL"].fmeasure) for pair in zip(answers, predicted, strict=True)]
+
+
+def chrf(answers: Sequence[str], predicted: Sequence[str]) -> float:
+    """sacreBLEU's chrF of all pairs together (Popović 2015)."""
+    return float(CHRF().corpus_score(list(predicted), [list(answers)]).score) / 100
+
+
+def bert_scores(answers: Sequence[str], predicted: Sequence[str], folder: Path, layers: int | None) -> list[float]:
+    """F1 of BERTScore (Zhang et al. 2020) of each pair, with the model in a folder; an empty answer gets 0.
+
+    layers: how many of the model's are used; None: bert-score's own choice for a model of the folder's name.
+    """
+    from bert_score import BERTScorer
+
+    scorer = BERTScorer(model_type=str(folder), num_layers=layers)
+    written = [number for number, text in enumerate(predicted) if text.strip()]
+    scores = [0.0] * len(predicted)
+    if written:
+        _, _, found = scorer.score([predicted[number] for number in written], [answers[number] for number in written])
+        for number, score in zip(written, found.tolist(), strict=True):
+            scores[number] = score
+    return scores
 
 
 def resample(count: int, resamples: int, seed: int) -> np.ndarray:
@@ -35,7 +121,7 @@ def resample(count: int, resamples: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, count, size=(resamples, count))
 
 
-def summarise(raw: list[dict[str, float]], scale: float) -> tuple[dict[str, float], dict[str, list[float]]]:
+def summarise(raw: list[Scores], scale: float) -> tuple[Scores, dict[str, list[float]]]:
     """Mean and spread of the resamples' scores, times `scale`: (total, interval).
 
     total: `test_METRIC` is the mean, `test_METRIC_se` ScandEval's 1.96 sd / sqrt(resamples): how well the resamples
@@ -50,3 +136,8 @@ def summarise(raw: list[dict[str, float]], scale: float) -> tuple[dict[str, floa
         total |= {f"test_{metric}": mean, f"test_{metric}_se": margin / len(raw) ** 0.5}
         interval[f"test_{metric}"] = [mean - margin, mean + margin]
     return total, interval
+
+
+def draws(items: Sequence[Any], chosen: Sequence[int]) -> list[Any]:
+    """The items of a resample."""
+    return [items[index] for index in chosen]

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from runs.tiny_data import tasks
+from runs.tiny_data import sets, tasks
 from runs.tiny_data.formats import Page, convokit, gzip_text, jsonl, wikipedia
 from runs.tiny_data.texts import DANISH, DATA, ENGLISH, ENTITIES, FACTS, Grammar, draw, english_story
 from snakmodel.config import read_command, run_script
@@ -46,7 +46,7 @@ def main() -> None:
     work = begin(command, folder, {})
     if work is None:
         return
-    rng = {part: random.Random(f"{settings.seed} {part}") for part in ("danish", "markup", "english", "tasks")}
+    rng = {part: random.Random(f"{settings.seed} {part}") for part in ("danish", "markup", "english", "tasks", "sets")}
     sources = danish_units(rng["danish"], settings.documents)
     texts = {name: [unit.text for unit in units] for name, units in sources.items()}
     english = draw(rng["english"], ENGLISH, settings.documents)
@@ -59,6 +59,7 @@ def main() -> None:
         "english/books.txt.gz": gzip_text(english["books"]),
         "english/news.jsonl": jsonl({"text": text} for text in english["news"]),
         **task_files(rng["tasks"], {text for source in texts.values() for text in source}),
+        **set_files(rng["sets"]),
     }
     for name, data in files.items():
         with write_beside(folder / name) as temporary:
@@ -191,6 +192,12 @@ def task_files(rng: random.Random, corpus: set[str]) -> dict[str, bytes]:
         "conversations.jsonl": jsonl(tasks.conversations(rng, 100)),
         "preferences.jsonl": jsonl(tasks.preferences(rng, 250)),
     }
+
+
+def set_files(rng: random.Random) -> dict[str, bytes]:
+    """Evaluation sets, a folder each with a file for each split."""
+    made = {name: sets.rows(make, rng) for name, make in sets.SETS.items()}
+    return {f"sets/{name}/{split}.jsonl": jsonl(rows) for name in made for split, rows in made[name].items()}
 
 
 if __name__ == "__main__":

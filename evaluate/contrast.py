@@ -1,0 +1,234 @@
+"""Item by item: clean items beside those that the corpus holds, and one checkpoint beside another.
+
+python evaluate/contrast.py --config configs/tiny.yaml
+
+What evaluate/builtin.py has kept of each item is enough, no model is loaded. `scores/contamination.json`: every scored
+model's mean over items that analyze/leakage.py did not find in the corpus, and over those that it found.
+`scores/paired.json`: how much better one model does on the same items than another. Both with 95 % intervals by the
+bootstrap over items (Efron 1979), the second one paired; `scores/contrasts.md` shows them as tables. All numbers are
+means of the items' own scores times 100: accuracy where an option is chosen, and else the mean of F1, ROUGE-L or the
+like. Cheap and derived: where something has been scored anew, it starts afresh by itself.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snakmodel.config import BadInput, knob, read_command, run_script
+from snakmodel.paths import PRETRAINED, Run, step_name, step_of
+from snakmodel.printed_tables import to_markdown
+from snakmodel.records import begin, missing, read_jsonl, write_json, write_text
+
+Scores = dict[str, float]  # item -> its score, 0..1
+Row = dict[str, Any]
+INSTRUCTIONS = "instructions"  # the corpus of leakage.py that pre-trained models have not read
+
+
+@dataclass
+class Settings:
+    pairs: list[list[str]] = knob(
+        [],
+        "[ONE, OTHER] as SERIES@STEP (a number, first or last) or baselines@NAME; []: each series' first and last step",
+    )
+    resamples: int = knob(1_000, "bootstrap resamples of items", low=100)
+    seed: int = knob(4242, "of the resamples", low=0)
+
+
+def main() -> None:
+    command = read_command(Settings, "contrast", __doc__)
+    s, run = command.settings, command.run
+    scored = find_scored(run)
+    pairs = [(find_model(scored, one), find_model(scored, other)) for one, other in checked(s.pairs)]
+    leakage, scores = run.folder("leakage"), run.folder("collect")
+    inputs: dict[str, str | Path] = {f"{path.parent.name}/{path.name}": path for path in scored}
+    inputs |= {"leakage": leakage} if (leakage / "run.json").is_file() else {}
+    work = begin(command, run.folder("contrast"), inputs, derived=True)
+    if work is None:
+        return
+    found = read_found(leakage / "items.parquet") if "leakage" in inputs else {}
+    models = {path: (read_jsonl(path / "records.jsonl")[0], read_scores(path)) for path in scored}
+    contaminated = [row for path in scored for row in contamination_rows(*models[path], found, s)]
+    paired = [row for one, other in pairs or ends(scored) for row in paired_rows(models[one], models[other], s)]
+    write_json(scores / "contamination.json", {"rows": contaminated})
+    write_json(scores / "paired.json", {"rows": paired})
+    write_text(scores / "contrasts.md", as_markdown(contaminated, paired))
+    work.finish(counts={"models": len(scored), "contamination": len(contaminated), "paired": len(paired)})
+    told = "" if found else "; nothing is known of leakage: run analyze/leakage.py for clean and contaminated items"
+    print(f"{scores / 'contrasts.md'}: {len(contaminated)} and {len(paired)} rows of {len(scored)} models{told}")
+
+
+def find_scored(run: Run) -> list[Path]:
+    """The folders of all models whose items have been scored, in order."""
+    places = sorted(path.parent for path in run.folder("builtin").glob("*/*/items.parquet"))
+    finished = [path for path in places if (path / "run.json").is_file()]
+    if not finished:
+        raise BadInput(missing(run.folder("builtin") / "*/*/items.parquet"))
+    return sorted(finished, key=lambda path: (path.parent.name != PRETRAINED, path))
+
+
+def checked(pairs: list[list[str]]) -> list[list[str]]:
+    """The pairs, if they are such."""
+    for pair in pairs:
+        if len(pair) != 2:
+            raise BadInput(f"contrast.pairs: {pair} should be two models, [pretrained@0, pretrained@last], say")
+    return pairs
+
+
+def find_model(scored: list[Path], name: str) -> Path:
+    """The folder of SERIES@STEP, or baselines@NAME."""
+    series, _, step = name.partition("@")
+    steps = [path for path in scored if path.parent.name == series]
+    if step in ("first", "last") and steps:
+        return steps[0 if step == "first" else -1]
+    for path in steps:
+        if path.name in (step, step_name(int(step)) if step.isdecimal() else step):
+            return path
+    have = ", ".join(name_of(path) for path in scored)
+    raise BadInput(f"contrast.pairs: {name!r} is not scored; choose from {have}, or run evaluate/builtin.py")
+
+
+def name_of(path: Path) -> str:
+    """ "pretrained@320", or "baselines@NAME"."""
+    step = step_of(path.name)
+    return f"{path.parent.name}@{path.name if step is None else step}"
+
+
+def ends(scored: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """The first and the last step of each series of which two steps or more are scored."""
+    for series in dict.fromkeys(path.parent for path in scored):
+        steps = [path for path in scored if path.parent == series and step_of(path.name) is not None]
+        if len(steps) > 1:
+            yield steps[0], steps[-1]
+
+
+def read_scores(path: Path) -> dict[str, Scores]:
+    """Data set -> item -> score of one model."""
+    import pyarrow.parquet as pq  # late: a finished stage says so at once
+
+    sets: dict[str, Scores] = {}
+    for row in pq.read_table(path / "items.parquet", columns=["dataset", "item", "score"]).to_pylist():
+        sets.setdefault(row["dataset"], {})[row["item"]] = row["score"]
+    return sets
+
+
+def read_found(path: Path) -> dict[str, dict[str, dict[str, bool]]]:
+    """Corpus -> test set -> item -> whether the corpus holds it; items too short to be looked for are left out."""
+    import pyarrow.parquet as pq
+
+    found: dict[str, dict[str, dict[str, bool]]] = {}
+    for row in pq.read_table(path, columns=["corpus", "testset", "item", "searched", "held"]).to_pylist():
+        if row["searched"]:
+            found.setdefault(row["corpus"], {}).setdefault(row["testset"], {})[row["item"]] = row["held"]
+    return found
+
+
+def contamination_rows(
+    record: Row, sets: dict[str, Scores], found: dict[str, dict[str, dict[str, bool]]], s: Settings
+) -> Iterator[Row]:
+    """One row for each set that was searched for: the means of clean and of contaminated items, and their difference.
+
+    A tuned model has read the instructions too. A baseline's own corpus is not known: an item that this run's corpus
+    holds may be as easy or hard for other reasons, which it shows.
+    """
+    read = [corpus for corpus in found if corpus != INSTRUCTIONS or record["series"] != PRETRAINED]
+    for dataset, scores in sets.items():
+        flags: dict[str, bool] = {}
+        for corpus in read:
+            for item, held in found[corpus].get(dataset, {}).items():
+                flags[item] = held or flags.get(item, False)
+        if not flags:
+            continue
+        groups = [np.array([scores[item] for item in scores if flags.get(item) is held]) for held in (False, True)]
+        means = [100 * float(group.mean()) if len(group) else None for group in groups]
+        yield {
+            **{key: record[key] for key in ("series", "step", "tokens", "name", "scorer", "scorer_version", "split")},
+            **{"dataset": dataset, "clean": means[0], "clean_items": len(groups[0])},
+            **{"contaminated": means[1], "contaminated_items": len(groups[1])},
+            "unsearched_items": len(scores) - sum(map(len, groups)),
+            **interval(bootstrap(groups, s) if all(map(len, groups)) else None, groups[1], groups[0]),
+        }
+
+
+def bootstrap(groups: list[np.ndarray], s: Settings) -> np.ndarray:
+    """Contaminated less clean in each resample, each group drawn by itself."""
+    rng = np.random.default_rng(s.seed)
+    clean, held = (group[rng.integers(0, len(group), (s.resamples, len(group)))].mean(1) for group in groups)
+    return 100 * (held - clean)
+
+
+def interval(differences: np.ndarray | None, one: np.ndarray, other: np.ndarray) -> Row:
+    """The difference of two means with its 95 % interval, the 2.5th to the 97.5th percentile of the resamples."""
+    if differences is None:
+        return {"difference": None, "low": None, "high": None}
+    low, high = np.percentile(differences, [2.5, 97.5]).tolist()
+    return {"difference": 100 * float(one.mean() - other.mean()), "low": low, "high": high}
+
+
+def paired_rows(one: tuple[Row, dict[str, Scores]], other: tuple[Row, dict[str, Scores]], s: Settings) -> Iterator[Row]:
+    """One row for each set that both models were asked: how much the other is ahead of the one, item by item."""
+    names = [model_name(record) for record, _ in (one, other)]
+    for dataset, scores in one[1].items():
+        others = other[1].get(dataset, {})
+        items = [item for item in scores if item in others]
+        if not items:
+            continue
+        ones_I, others_I = (np.array([each[item] for item in items]) for each in (scores, others))
+        rng = np.random.default_rng(s.seed)
+        drawn = rng.integers(0, len(items), (s.resamples, len(items)))
+        differences = 100 * (others_I - ones_I)[drawn].mean(1)
+        yield {
+            **{"one": names[0], "other": names[1], "dataset": dataset, "items": len(items)},
+            "unpaired_items": len(scores) + len(others) - 2 * len(items),
+            **{"one_value": 100 * float(ones_I.mean()), "other_value": 100 * float(others_I.mean())},
+            **interval(differences, others_I, ones_I),
+            "share_above_0": float((differences > 0).mean()),
+        }
+
+
+def model_name(record: Row) -> str:
+    """A record's model, as `pairs` names it."""
+    return f"{record['series']}@{record['step'] if record['name'] is None else record['name']}"
+
+
+def as_markdown(contaminated: list[Row], paired: list[Row]) -> str:
+    """Both tables, the first one of models of which both kinds of items are there."""
+    head = ["Model", "Data set", "Clean", "Items", "Contaminated", "Items", "Difference", "95 % interval"]
+    keys = ("clean", "clean_items", "contaminated", "contaminated_items")
+    lines = [
+        [model_name(row), row["dataset"], *(told(row[key]) for key in keys), *told_interval(row)]
+        for row in contaminated
+    ]
+    other_head = ["One", "Other", "Data set", "Items", "One's", "Other's", "Difference", "95 % interval", "Above 0"]
+    other_lines = [
+        [
+            *(row["one"], row["other"], row["dataset"], told(row["items"]), told(row["one_value"])),
+            *(told(row["other_value"]), *told_interval(row), f"{row['share_above_0']:.3f}"),
+        ]
+        for row in paired
+    ]
+    return (
+        "# Clean and contaminated items\n\nMeans of the items' scores, times 100.\n\n"
+        + (to_markdown(head, lines, names=2) if lines else "Nothing is known of leakage.\n")
+        + "\n# One model and another on the same items\n\n"
+        + "Difference: other's less one's. Above 0: share of the resamples.\n\n"
+        + (to_markdown(other_head, other_lines, names=3) if other_lines else "No pair of models.\n")
+    )
+
+
+def told(value: float | int | None) -> str:
+    """A number as a table shows it."""
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.1f}"
+
+
+def told_interval(row: Row) -> list[str]:
+    """Difference and interval as a table shows them."""
+    if row["difference"] is None:
+        return ["–", "–"]
+    return [f"{row['difference']:+.1f}", f"{row['low']:+.1f} to {row['high']:+.1f}"]
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,215 @@
+"""One evaluation set under one model: what it answers to each item, and the measures of these answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scorer.entities import read_answer, to_tags
+from scorer.examples import ANSWER_TOKENS, SHOTS, WRITTEN, Example, Wording, find_wording, read_examples
+from scorer.generate import write_answers
+from scorer.metrics import (
+    Scores,
+    bert_scores,
+    chance_level,
+    chrf,
+    class_scores,
+    draws,
+    entity_scores,
+    exact_match,
+    rouge_l,
+    word_f1,
+)
+from scorer.prompts import Prompt, draw_shots, make_prompts
+from snakmodel.config import BadInput
+from snakmodel.likelihood import encode, option_log_likelihoods
+from snakmodel.tables import resolve_revision
+from snakmodel.testsets import TestSet
+
+# ScandEval's name of each task, and what is measured; the first stands for the task: the column of SnakModel's paper
+TASKS = {
+    "acceptability": ("linguistic-acceptability", ["macro_f1", "mcc", "accuracy"]),
+    "sentiment": ("sentiment-classification", ["macro_f1", "mcc", "accuracy"]),
+    "entities": ("named-entity-recognition", ["micro_f1", "micro_f1_no_misc"]),
+    "reading": ("reading-comprehension", ["f1", "em"]),
+    "summary": ("summarization", ["rouge_l", "chrf"]),  # before them BERTScore, where a model for it is named
+    "knowledge": ("knowledge", ["accuracy", "mcc", "macro_f1"]),
+    "common-sense": ("common-sense-reasoning", ["accuracy", "mcc", "macro_f1"]),
+    "translation": ("translation", ["chrf", "rouge_l"]),
+    "instruction": ("instruction-following", ["rouge_l", "chrf"]),
+}
+VERSION = "2"  # of the built-in scorer: another one where a change moves scores
+# nats: what lies closer is equal but for rounding; the first option then wins, however items were batched
+TIE = 1e-4
+
+
+@dataclass
+class Loaded:
+    """A set that has been read, with the examples that its prompts show."""
+
+    name: str
+    testset: TestSet  # its revision is known
+    wording: Wording | None  # None: items stand by themselves
+    examples: list[Example]
+    shots: list[Example]
+    human: tuple[int, int] | None  # answers that people have judged, and those that they accepted
+
+
+class Answered(NamedTuple):
+    """What a model has answered to the items of a set."""
+
+    texts: list[str]
+    places: list[int]  # of the options chosen; none where answers are written
+    margins: list[float]  # nats by which the right option is ahead of the best other one; likewise
+    shots: list[int]  # in each prompt
+    cut: int  # prompts that hold their item in part
+
+
+class Measured(NamedTuple):
+    """The scores of each resample, and all that a record says besides."""
+
+    raw: list[Scores]
+    metric: str
+    chance: float | None
+    items: list[dict[str, Any]]
+    failed: int
+    shots: list[int]
+    cut: int
+
+
+def load_set(name: str, testset: TestSet, split: str, seed: int) -> Loaded:
+    """Reads a set's items, and draws the examples of its prompts from its training split."""
+    revision = resolve_revision(testset.path, testset.revision, f"test set {name}")
+    testset = replace(testset, revision=revision)
+    wording = find_wording(name, testset)
+    judged = read_examples(name, testset, wording, split)
+    examples = [example for example in judged if example.accepted]
+    if not examples:
+        raise BadInput(f"test set {name}: people accepted none of its {len(judged)} answers; there is nothing to ask")
+    assert testset.task is not None
+    count = testset.shots if testset.shots is not None else SHOTS.get(testset.task, 5)
+    shots: list[Example] = []
+    if wording is not None and count:
+        pool = [example for example in read_examples(name, testset, wording, "train") if example.accepted]
+        shots = draw_shots(pool, testset.task, count, seed)
+    human = (len(judged), len(examples)) if testset.accepted else None
+    return Loaded(name, testset, wording, examples, shots, human)
+
+
+def answer(model: Any, tokenizer: Any, loaded: Loaded, window: int, batch_tokens: int) -> Answered:
+    """A model's answers: the option whose tokens are likeliest together, or what it writes, the likeliest token first.
+
+    Items whose prompts hold equally many examples are answered together, since these have most in common.
+    """
+    examples, written = loaded.examples, loaded.testset.task in WRITTEN
+    most = loaded.testset.answer_tokens or ANSWER_TOKENS.get(loaded.testset.task or "", 256)
+    if loaded.wording is None:
+        prompts = [Prompt(example.slots["text"], [], 0, False) for example in examples]
+        options = [example.options for example in examples]
+    else:
+        options = [[f" {option}" for option in example.options] for example in examples]
+        different = sorted({option for each in options for option in each})
+        room = most if written else 3 + max(len(ids) for ids in encode(tokenizer, different))
+        prompts = make_prompts(tokenizer, loaded.wording, loaded.shots, examples, window, room)
+    texts, places, margins = [""] * len(examples), [0] * len(examples), [0.0] * len(examples)
+    for kept in sorted({prompt.shots for prompt in prompts}):
+        group = [number for number, prompt in enumerate(prompts) if prompt.shots == kept]
+        if written:
+            stops = ["\n\n", "}"] if loaded.testset.task == "entities" else ["\n\n"]
+            ids = [prompts[number].ids for number in group]
+            for number, text in zip(
+                group, write_answers(model, tokenizer, ids, most, stops, batch_tokens), strict=True
+            ):
+                texts[number] = text
+            continue
+        questions = [(prompts[number].text, options[number]) for number in group]
+        for number, sums in zip(group, option_log_likelihoods(model, tokenizer, questions, batch_tokens), strict=True):
+            places[number], margins[number] = choose(sums, examples[number].gold)
+            texts[number] = options[number][places[number]].strip()
+    shots, cut = [prompt.shots for prompt in prompts], sum(prompt.cut for prompt in prompts)
+    return Answered(texts, [] if written else places, [] if written else margins, shots, cut)
+
+
+def choose(sums: list[float], right: int) -> tuple[int, float]:
+    """The place of the likeliest option, and how far the right one is ahead of the best other one, in nats."""
+    place = next(place for place, total in enumerate(sums) if total >= max(sums) - TIE)
+    return place, sums[right] - max(total for other, total in enumerate(sums) if other != right)
+
+
+def measure(loaded: Loaded, answered: Answered, resamples: np.ndarray, bert: tuple[Path, int] | None) -> Measured:
+    """The measures of a set's answers over resamples of its items, and each item's own score.
+
+    bert: the folder of BERTScore's model, and how many of its layers are used.
+    """
+    task = loaded.testset.task or ""
+    metrics = TASKS[task][1]
+    golds = [example.gold for example in loaded.examples]
+    chance, failed = None, sum(not text for text in answered.texts)
+    if answered.places:
+        if loaded.wording is None and task == "acceptability":  # of two sentences: a class is no more than a place
+            metrics = ["accuracy", "macro_f1", "mcc"]
+        raw = [class_scores(draws(golds, chosen), draws(answered.places, chosen), metrics) for chosen in resamples]
+        scores = [float(gold == place) for gold, place in zip(golds, answered.places, strict=True)]
+        chance = chance_level(golds, [len(example.options) for example in loaded.examples], metrics[0])
+        rights = [example.options[example.gold].strip() for example in loaded.examples]
+    elif task == "entities":
+        rights = [example.answer for example in loaded.examples]
+        tags, found = [gold["tags"] for gold in golds], [read_answer(text) for text in answered.texts]
+        names = loaded.wording.labels if loaded.wording else {}
+        guesses = [to_tags(gold["tokens"], each or {}, names) for gold, each in zip(golds, found, strict=True)]
+        raw = [entity_scores(draws(tags, chosen), draws(guesses, chosen)) for chosen in resamples]
+        scores = [entity_scores([right], [guess])[metrics[0]] for right, guess in zip(tags, guesses, strict=True)]
+        failed = sum(each is None for each in found)
+    elif task == "reading":
+        rights = [example.answer for example in loaded.examples]
+        pairs = list(zip(golds, answered.texts, strict=True))
+        scores = [word_f1(*pair) for pair in pairs]
+        raw = averages({"f1": scores, "em": [exact_match(*pair) for pair in pairs]}, resamples)
+    else:
+        rights = golds
+        each = {"rouge_l": rouge_l(golds, answered.texts)}
+        if bert is not None and task == "summary":
+            each = {"bertscore": bert_scores(golds, answered.texts, *bert)} | each
+            metrics = ["bertscore", *metrics]
+        raw = averages(each, resamples)
+        for row, chosen in zip(raw, resamples, strict=True):
+            row["chrf"] = chrf(draws(golds, chosen), draws(answered.texts, chosen))
+        if metrics[0] == "chrf":
+            scores = [chrf([right], [text]) for right, text in zip(golds, answered.texts, strict=True)]
+        else:
+            scores = each[metrics[0]]
+    items = [
+        {"dataset": loaded.name, "item": example.id, "prediction": text, "answer": right, "score": score}
+        for example, text, right, score in zip(loaded.examples, answered.texts, rights, scores, strict=True)
+    ]
+    for number, item in enumerate(items):
+        item["margin"] = answered.margins[number] if answered.margins else None
+    return Measured(raw, metrics[0], chance and 100 * chance, items, failed, answered.shots, answered.cut)
+
+
+def averages(each: dict[str, Sequence[float]], resamples: np.ndarray) -> list[Scores]:
+    """Of each resample the mean of the items' scores."""
+    return [{name: float(np.mean(np.array(scores)[chosen])) for name, scores in each.items()} for chosen in resamples]
+
+
+def bert_model(location: str, layers: int | None) -> tuple[Path, int]:
+    """The folder of BERTScore's model, a local one or ORG/NAME@REVISION, and how many of its layers are used."""
+    from bert_score.utils import model2layers
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = location.partition("@")
+    if layers is None and name not in model2layers:
+        raise BadInput(f"builtin.bertscore_layers: bert-score has no choice for {name}; say how many to use")
+    folder = Path(location)
+    if not folder.is_dir():
+        if not revision:
+            raise BadInput(f"builtin.bertscore: {location!r} is no folder, and names no revision; give ORG/NAME@COMMIT")
+        try:
+            files = ["*.json", "*.txt", "*.model", "*.safetensors"]
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=files))
+        except Exception as error:  # the library raises what its back-ends raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise BadInput(f"builtin.bertscore: {location} cannot be had ({reason}); give a folder") from error
+    return folder, layers if layers is not None else model2layers[name]

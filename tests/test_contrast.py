@@ -1,0 +1,82 @@
+"""Clean items beside contaminated ones, one checkpoint beside another: pytest tests/test_contrast.py"""
+
+import builtin
+import contrast
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import run_main, write_recipe
+
+from snakmodel.config import BadInput
+from snakmodel.records import read_json, write_json, write_jsonl
+
+ITEMS = [str(number) for number in range(100)]
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Items of two steps and a baseline: the first 40 leaked, the last 10 were too short to be looked for."""
+    rng = np.random.default_rng(0)
+    luck = rng.random(100)
+    shares = {"pretrained/step-00000": 0.3, "pretrained/step-00050": 0.5, "baselines/fond": 0.5}
+    for place, share in shares.items():
+        folder, (series, name) = tmp_path / "run/records/builtin" / place, place.split("/")
+        right = luck < np.where(np.arange(100) < 40, 0.9, share) if share == 0.5 else luck < share
+        rows = [
+            {"dataset": "s", "item": item, "prediction": "", "answer": "", "score": float(each), "margin": None}
+            for item, each in zip(ITEMS, right, strict=True)
+        ]
+        builtin.write_items(folder / "items.parquet", rows if series != "baselines" else rows[:80])
+        step = None if series == "baselines" else int(name[5:])
+        facts = {"series": series, "step": step, "tokens": step, "name": name if step is None else None}
+        write_jsonl(folder / "records.jsonl", [facts | {"scorer": "builtin", "scorer_version": "2", "split": "test"}])
+        write_json(folder / "run.json", {"step": step})
+    leakage = tmp_path / "run/analysis/leakage"
+    flags = [
+        {"corpus": "deduplicate", "testset": "s", "item": item, "searched": number < 90, "held": number < 40}
+        for number, item in enumerate(ITEMS)
+    ]
+    write_json(leakage / "run.json", {})
+    pq.write_table(pa.Table.from_pylist(flags), leakage / "items.parquet")
+    return write_recipe(tmp_path / "recipe.yaml", contrast={}, collect={})
+
+
+def test_what_was_planted_is_found(recipe, tmp_path):
+    assert "3 and 1 rows of 3 models" in run_main(contrast, recipe)
+    rows = {(row["series"], row["step"]): row for row in read_json(tmp_path / "run/scores/contamination.json")["rows"]}
+    learnt, before = rows["pretrained", 50], rows["pretrained", 0]
+    assert (learnt["clean_items"], learnt["contaminated_items"], learnt["unsearched_items"]) == (50, 40, 10)
+    assert learnt["difference"] == pytest.approx(learnt["contaminated"] - learnt["clean"])
+    assert learnt["low"] > 0 > before["low"] and before["high"] > 0, "only the later model knows what leaked"
+    (pair,) = read_json(tmp_path / "run/scores/paired.json")["rows"]
+    assert (pair["one"], pair["other"], pair["items"]) == ("pretrained@0", "pretrained@50", 100)
+    assert pair["difference"] == pytest.approx(pair["other_value"] - pair["one_value"])
+    assert 0 < pair["low"] < pair["difference"] < pair["high"] and pair["share_above_0"] == 1
+    text = (tmp_path / "run/scores/contrasts.md").read_text()
+    assert f"| pretrained@0 | pretrained@50 | s | 100 | {pair['one_value']:.1f} |" in text
+    assert "contrast: done" in run_main(contrast, recipe)
+
+
+def test_pairing_tells_apart_what_two_intervals_would_not(recipe, tmp_path):
+    run_main(contrast, recipe, "pairs=[[pretrained@first, baselines@fond], [pretrained@50, pretrained@50]]")
+    one, same = read_json(tmp_path / "run/scores/paired.json")["rows"]
+    assert (one["other"], one["items"], one["unpaired_items"]) == ("baselines@fond", 80, 20)
+    assert (same["difference"], same["low"], same["high"], same["share_above_0"]) == (0, 0, 0, 0)
+    scores = contrast.read_scores(tmp_path / "run/records/builtin/pretrained/step-00050")["s"]
+    apart = 1.96 * 100 * np.std(list(scores.values())) / 10 * 2**0.5  # of two models that are asked different items
+    pair = run_main(contrast, recipe, "pairs=[]") and read_json(tmp_path / "run/scores/paired.json")["rows"][0]
+    assert pair["high"] - pair["low"] < 2 * apart
+
+
+def test_what_is_not_scored_and_what_is_no_pair_is_one_line(recipe, tmp_path):
+    with pytest.raises(BadInput, match="'pretrained@7' is not scored; choose from pretrained@0, pretrained@50, base"):
+        run_main(contrast, recipe, "pairs=[[pretrained@7, pretrained@0]]")
+    with pytest.raises(BadInput, match=r"\['pretrained@0'\] should be two models"):
+        run_main(contrast, recipe, "pairs=[[pretrained@0]]")
+    assert not (tmp_path / "run/scores").exists()
+    (tmp_path / "run/analysis/leakage/run.json").unlink()
+    assert "nothing is known of leakage: run analyze/leakage.py" in run_main(contrast, recipe)
+    assert read_json(tmp_path / "run/scores/contamination.json") == {"rows": []}
+    with pytest.raises(BadInput, match="items.parquet not found: run evaluate/builtin.py first"):
+        run_main(contrast, recipe, f"run_dir={tmp_path}/other")

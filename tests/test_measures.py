@@ -1,0 +1,143 @@
+"""The scorer's measures against the libraries, called directly, on random cases: pytest tests/test_measures.py"""
+
+import math
+import random
+import string
+from collections import Counter
+
+import numpy as np
+import pytest
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import CHRF
+from scorer import entities, metrics
+from seqeval.metrics import f1_score as seqeval_f1
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+
+def random_cases(make, count=1_000, seed=0):
+    rng = random.Random(seed)
+    return [make(rng) for _ in range(count)]
+
+
+def test_measures_of_classes_are_scikit_learns():
+    def make(rng):
+        classes, items = rng.randint(2, 5), rng.randint(1, 40)
+        return [[rng.randrange(classes) for _ in range(items)] for _ in range(2)]
+
+    for answers, predicted in random_cases(make):
+        found = metrics.class_scores(answers, predicted, ["accuracy", "macro_f1", "mcc"])
+        assert found["accuracy"] == accuracy_score(answers, predicted)
+        assert found["macro_f1"] == f1_score(answers, predicted, average="macro")
+        assert found["mcc"] == matthews_corrcoef(answers, predicted)
+
+
+def test_the_level_at_chance_is_what_random_answers_come_to():
+    rng = np.random.default_rng(0)
+    answers, options = rng.choice(3, size=300, p=[0.6, 0.3, 0.1]), [3] * 300
+    for name in ("accuracy", "macro_f1", "mcc"):
+        scores = [metrics.class_scores(answers, rng.integers(0, 3, 300), [name])[name] for _ in range(400)]
+        assert metrics.chance_level(answers, options, name) == pytest.approx(np.mean(scores), abs=0.006)
+    assert metrics.chance_level([0, 1, 0], [2, 4, 4], "accuracy") == pytest.approx((1 / 2 + 1 / 4 + 1 / 4) / 3)
+
+
+def random_tags(rng, items, lengths):
+    kinds = ["O", "O", "O", *(f"{place}-{kind}" for place in "BI" for kind in entities.KINDS)]
+    return [[rng.choice(kinds) for _ in range(length)] for length, _ in zip(lengths, range(items), strict=True)]
+
+
+def test_measures_of_entities_are_seqevals():
+    def make(rng):
+        lengths = [rng.randint(1, 8) for _ in range(rng.randint(1, 5))]
+        return [random_tags(rng, len(lengths), lengths) for _ in range(2)]
+
+    for answers, predicted in random_cases(make):
+        found = metrics.entity_scores(answers, predicted)
+        bare = [[["O" if "MISC" in tag else tag for tag in tags] for tags in each] for each in (answers, predicted)]
+        for name, pair in (("micro_f1", (answers, predicted)), ("micro_f1_no_misc", bare)):
+            empty = {tag for each in pair for tags in each for tag in tags} == {"O"}
+            assert found[name] == (1 if empty else seqeval_f1(*pair, zero_division=0))
+
+
+def squad(answer, predicted):
+    """F1 and exact match, by sets of counted words: the formula of Rajpurkar et al. (2016), section 6.1."""
+    table = str.maketrans("", "", string.punctuation)
+    bags = []
+    for text in (answer, predicted):
+        bags.append([word for word in text.lower().translate(table).split() if word not in ("a", "an", "the")])
+    one, other = map(Counter, bags)
+    hits = sum(min(one[word], other[word]) for word in one)
+    if not bags[0] or not bags[1]:
+        return float(bags[0] == bags[1]), float(bags[0] == bags[1])
+    precision, recall = hits / len(bags[1]), hits / len(bags[0])
+    return (2 * precision * recall / (precision + recall) if hits else 0.0), float(bags[0] == bags[1])
+
+
+def random_text(rng, words=8):
+    return " ".join(rng.choice("the a an An ø, Å. by byen! i-dag x (y) The: ...".split()) for _ in range(words))
+
+
+def test_measures_of_reading_are_squads():
+    def make(rng):
+        return [random_text(rng, rng.randint(0, 5)) for _ in range(rng.randint(2, 4))]
+
+    for predicted, *answers in random_cases(make):
+        pairs = [squad(answer, predicted) for answer in answers]
+        assert metrics.word_f1(answers, predicted) == pytest.approx(max(f1 for f1, _ in pairs))
+        assert metrics.exact_match(answers, predicted) == max(exact for _, exact in pairs)
+
+
+def test_measures_of_texts_are_the_libraries():
+    pairs = random_cases(lambda rng: [random_text(rng, rng.randint(0, 8)) for _ in range(2)])
+    ascii_only = [[text.translate(str.maketrans("øÅ", "zq")) for text in pair] for pair in pairs]
+    scorer = RougeScorer(["rougeL"])  # its own tokenizer knows ASCII only
+    expected = [scorer.score(*pair)["rougeL"].fmeasure for pair in ascii_only]
+    assert metrics.rouge_l(*zip(*pairs, strict=True)) == pytest.approx(expected)
+    for start in range(0, 1_000, 10):
+        answers, predicted = zip(*pairs[start : start + 10], strict=True)
+        expected = CHRF().corpus_score(list(predicted), [list(answers)]).score / 100
+        assert metrics.chrf(answers, predicted) == expected
+    assert metrics.rouge_l(["på åen"], ["pa aen"]) == [0]
+
+
+def test_the_interval_is_scandevals_arithmetic():
+    rng = random.Random(0)
+    for _ in range(1_000):
+        scores = [rng.random() for _ in range(10)]
+        total, interval = metrics.summarise([{"f1": value} for value in scores], 100)
+        half_width = 1.96 * np.std(scores, ddof=1) / math.sqrt(10)  # scandeval/scores.py, aggregate_scores
+        assert total == pytest.approx({"test_f1": 100 * np.mean(scores), "test_f1_se": 100 * half_width})
+        assert interval["test_f1"] == pytest.approx(
+            [100 * (np.mean(scores) + side * half_width * math.sqrt(10)) for side in (-1, 1)]
+        )
+
+
+@pytest.fixture(scope="module")
+def small_bert(tmp_path_factory):
+    """A folder with a BERT of three layers and random weights, which reads words."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *dict.fromkeys(random_text(random.Random(0), 200).split())]
+    tokenizer = Tokenizer(models.WordLevel({name: place for place, name in enumerate(names)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    ends = [("[CLS]", 2), ("[SEP]", 3)]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    folder = tmp_path_factory.mktemp("bert")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=32, **marks).save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"vocab_size": len(names), "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
+    BertModel(BertConfig(**sizes, intermediate_size=32, initializer_range=0.5)).save_pretrained(folder)
+    return folder
+
+
+def test_bertscore_is_the_librarys_and_no_answer_gets_nothing(small_bert):
+    from bert_score import score as library
+
+    pairs = random_cases(lambda rng: [random_text(rng, rng.randint(1, 8)) for _ in range(2)])
+    answers, predicted = zip(*pairs, strict=True)
+    _, _, expected = library(list(predicted), list(answers), model_type=str(small_bert), num_layers=2)
+    found = metrics.bert_scores(answers, predicted, small_bert, 2)
+    assert found == pytest.approx(expected.tolist(), abs=1e-5) and len(set(found)) > 500
+    assert metrics.bert_scores(["by", "by"], [" ", "by"], small_bert, 2) == [0, pytest.approx(1)]
