@@ -27,7 +27,7 @@ figures: .venv-plot/.installed
 	.venv-plot/bin/python plot/replication.py --config configs/published.yaml
 
 run-figures: $(INSTALLED)
-	for name in training throughput corpus scores divergence embeddings answers forgetting leakage compare; do python plot/$$name.py --config $(RECIPE) || exit; done
+	for name in training throughput corpus scores divergence embeddings answers forgetting leakage contamination compare; do python plot/$$name.py --config $(RECIPE) || exit; done
 
 bench: $(INSTALLED)
 	python benchmarks/train_loop.py

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from itertools import groupby
 from math import nan
 from operator import itemgetter
@@ -58,7 +59,8 @@ def names_at(axis: Any) -> dict[int, str]:
         return {}
     places = axis.get_majorticklocs()
     names = axis.get_major_formatter().format_ticks(places)
-    return {round(place): name.replace("\n", "") for place, name in zip(places, names, strict=True)}
+    whole = [re.sub(r"(?<=/)\n|\n(?=@)", "", name).replace("\n", " ") for name in names]
+    return {round(place): name for place, name in zip(places, whole, strict=True)}
 
 
 def name_panel(axes: Any) -> str:

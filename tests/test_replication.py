@@ -172,5 +172,7 @@ def test_the_recipe_of_the_released_models_invents_no_revision():
             {12500: "main"},
             {0: "meta-llama/Llama-2-7b-hf", 12500: "main"},
         )
-    paper = read_paper("scandeval")
-    assert recipe["replication"]["models"].keys() <= {*paper["rows"], *paper["further_rows"]}
+    paper, models = read_paper("scandeval"), recipe["replication"]["models"]
+    beside = {name for name in models.values() if "@" not in name}
+    assert beside == recipe["scandeval"]["baselines"].keys()
+    assert models.keys() <= {*paper["rows"], *paper["further_rows"]}
