@@ -102,7 +102,8 @@ def is_current(folder: Path, run: Run, known: dict[str, dict[str, str]]) -> bool
     scored = read_json(folder / "run.json")["inputs"]["model"]
     series, model = model_of(folder, run)
     if series == BASELINES:
-        return identity(scored["path"]) == scored["hash"]
+        # one that is gone, or lies on another machine, has not changed
+        return not Path(scored["path"]).exists() or identity(scored["path"]) == scored["hash"]
     if series.startswith(HUB):
         return True  # a commit, which does not change
     if series not in known:

@@ -122,6 +122,9 @@ def main():
                 json.dumps({"line": line, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "cwd": os.getcwd()}) + "\n"
             )
     told, split, few = parse(int(version.split(".")[0]), line)
+    if unknown := set(told["--dataset"]) - set(TASKS):
+        print(f"Error: Invalid value for '--dataset': {unknown.pop()!r} is not one of ...", file=sys.stderr)
+        sys.exit(2)
     if behaviour.get("nothing"):
         print("Completed 0 benchmarks.")
         return

@@ -1,4 +1,5 @@
-"""Models by data sets as a leaderboard: one table for each scorer, version, split, prompting and language.
+"""Models by data sets as a leaderboard: one table for each scorer, version, split, prompting and language, and of
+several languages one of their averages.
 
 In a cell the score, half of its 95 % interval, and its rank in the column. The average is over the columns, of models
 that have them all; half of its interval takes the errors of data sets for independent: sqrt(sum of squares) / n.
@@ -43,6 +44,9 @@ class Score:
     half: float  # of the interval
 
 
+Board = dict[str, dict[Any, Score]]  # model -> column -> score
+
+
 def read_published(path: Path) -> Published:
     """The paper's table on the test split, from a file of published numbers: columns, and a value a cell."""
     table = read_json(path)
@@ -62,16 +66,26 @@ def make_tables(rows: list[Row], published: Published, models: dict[str, str], a
     shown = [row for row in rows if row["primary"] and row["metric"] not in LEAST]
     texts: dict[str, list[str]] = {"md": [], "tex": [], "html": []}
     for kind, mine in groupby(sorted(shown, key=kind_of), kind_of):
-        scorer, version, split, few_shot, language = kind
-        group = list(mine)
-        head, lines = make_table(
-            group, published if paper_applies(scorer, split) else Published({}, {}), models, all_steps
-        )
-        title = f"{scorer} {version}".strip() + f", {split} split, {few_shot}, language {language}"
+        scorer, version, split, prompted = kind
+        paper = published if scorer in ("scandeval", "euroeval") and split == "test" else Published({}, {})
+        title = f"{scorer} {version}".strip() + f", {split} split, {prompted}"
         note = f"Score ± half of the 95 % interval {INTERVALS[scorer == 'builtin']} (rank)."
-        texts["md"].append(f"## {title}\n\n{note}\n\n{to_markdown(head, lines)}")
-        texts["tex"].append(f"% {title}. {note}\n{to_latex(head, lines)}")
-        texts["html"].append(to_html(head, lines, title, note))
+        averages: dict[str, dict[str, Score]] = {}  # model -> language -> score
+        tables = []
+        for language, group in groupby(sorted(mine, key=language_of), language_of):
+            columns, scores = read_board(list(group), all_steps)
+            tables.append((f"{title}, language {language}", *make_table(columns, scores, paper, models)))
+            for model, score in averages_of(columns, scores).items():
+                averages.setdefault(model, {})[language] = score
+        if len(tables) > 1:  # as the averages of languages are those of data sets
+            languages = {
+                language: language for language in dict.fromkeys(name for m in averages.values() for name in m)
+            }
+            tables.append((f"{title}, averages of languages", *make_table(languages, averages, Published({}, {}), {})))
+        for name, head, lines in tables:
+            texts["md"].append(f"## {name}\n\n{note}\n\n{to_markdown(head, lines)}")
+            texts["tex"].append(f"% {name}. {note}\n{to_latex(head, lines)}")
+            texts["html"].append(to_html(head, lines, name, note))
     page = '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Leaderboard</title>\n'
     return {
         "md": "\n".join(["# Leaderboard\n", *texts["md"]]),
@@ -80,29 +94,37 @@ def make_tables(rows: list[Row], published: Published, models: dict[str, str], a
     }
 
 
-def kind_of(row: Row) -> tuple[str, str, str, str, str]:
+def kind_of(row: Row) -> tuple[str, str, str, str]:
     """What must be the same for scores to stand in one table."""
     prompted = {True: "few-shot", False: "zero-shot", None: "prompting not told"}[row["few_shot"]]
-    return row["scorer"], row["scorer_version"] or "", row["split"] or "test", prompted, row["language"]
+    return row["scorer"], row["scorer_version"] or "", row["split"] or "test", prompted
 
 
-def paper_applies(scorer: str, split: str | None) -> bool:
-    """Whether the paper's numbers were made likewise."""
-    return scorer in ("scandeval", "euroeval") and split == "test"
+def language_of(row: Row) -> str:
+    return str(row["language"])
 
 
-def make_table(
-    rows: list[Row], published: Published, models: dict[str, str], all_steps: bool
-) -> tuple[list[str], list[list[str]]]:
-    """Head and lines of one leaderboard: our models by their averages, each with the paper's numbers beneath."""
-    columns = sorted(
-        {(row["dataset"], row["metric"]) for row in rows}, key=lambda c: (c[0] not in ORDER, *order(c[0]), c)
-    )
-    scores: dict[str, dict[tuple[str, str], Score]] = {}
+def read_board(rows: list[Row], all_steps: bool) -> tuple[dict[Any, str], Board]:
+    """The columns, data set and metric, with their headings, and the scores of each model."""
+    found = {(row["dataset"], row["metric"]) for row in rows}
+    columns = sorted(found, key=lambda column: (column[0] not in ORDER, *order(column[0]), column))
+    scores: Board = {}
     for row in rows if all_steps else ends_of_series(rows):
         half = (row["high"] - row["low"]) / 2
         scores.setdefault(model_name(row), {})[row["dataset"], row["metric"]] = Score(row["value"], half)
-    averages = {model: average(list(cells.values())) for model, cells in scores.items() if len(cells) == len(columns)}
+    return {(dataset, metric): f"{dataset} ({metric})" for dataset, metric in columns}, scores
+
+
+def averages_of(columns: dict[Any, str], scores: Board) -> dict[str, Score]:
+    """The averages of the models that have every column."""
+    return {model: average(list(cells.values())) for model, cells in scores.items() if len(cells) == len(columns)}
+
+
+def make_table(
+    columns: dict[Any, str], scores: Board, published: Published, models: dict[str, str]
+) -> tuple[list[str], list[list[str]]]:
+    """Head and lines of one leaderboard: our models by their averages, each with the paper's numbers beneath."""
+    averages = averages_of(columns, scores)
     ranks = {column: rank({m: cells[column] for m, cells in scores.items() if column in cells}) for column in columns}
     ranked = rank(averages)
     lines, drawn = [], set()
@@ -111,9 +133,9 @@ def make_table(
         lines.append([model, *line, in_cell(averages.get(model), ranked.get(model))])
         for name in [name for name in published.rows if models.get(name) == model]:
             drawn.add(name)
-            lines.append(paper_line(name, published, columns))
-    lines += [paper_line(name, published, columns) for name in published.rows if name not in drawn]
-    return ["model", *(f"{dataset} ({metric})" for dataset, metric in columns), "average"], lines
+            lines.append(paper_line(name, published, list(columns)))
+    lines += [paper_line(name, published, list(columns)) for name in published.rows if name not in drawn]
+    return ["model", *columns.values(), "average"], lines
 
 
 def order(dataset: str) -> tuple[int, str]:
@@ -154,7 +176,9 @@ def in_cell(score: Score | None, place: int | None) -> str:
 
 
 def paper_line(name: str, published: Published, columns: list[tuple[str, str]]) -> list[str]:
-    """The paper's numbers of a model, where it has the column, by the same metric; its average as printed."""
+    """The paper's numbers of a model, by the same metric; its average as printed, where ours is of the same columns."""
     cells = published.rows[name]
     found = [cells.get(published.columns.get(column, "")) for column in columns]
-    return [f"paper: {name}", *(NONE if cell is None else f"{cell:.2f}" for cell in [*found, cells.get("AVG")])]
+    alike = {column for column in published.columns if column[0] is not None} == set(columns)
+    shown = [*found, cells.get("AVG") if alike else None]
+    return [f"paper: {name}", *(NONE if cell is None else f"{cell:.2f}" for cell in shown)]

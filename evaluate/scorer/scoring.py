@@ -33,6 +33,11 @@ from snakmodel.signals import Listener
 
 MOST_FRUITLESS = 3  # processes without a record before a model is given up
 TAIL = 12  # lines of the log that are shown of a failure
+USAGE = 2  # the exit status of a command line that a program does not take
+
+
+class Refusal(BadInput):
+    """The program does not take its command line, which is that of every model."""
 
 
 @dataclass
@@ -110,6 +115,8 @@ def score(
     try:
         with held(job.place) as lock:
             return score_held(job, program, s, gpu, table, asked_to_stop, lock)
+    except Refusal:
+        raise
     except BadInput as fault:
         for dataset in job.missing:
             table.tell(job.label, dataset, FAILED)
@@ -147,6 +154,8 @@ def score_held(
         if status == STOPPED:
             break
         left = [dataset for dataset in wanted if dataset in job.missing]
+        if status == USAGE and left == wanted:
+            raise Refusal(f"{program.name} {program.version} refuses its command line: {tail(log, 1)[:300]} ({log})")
         reasons |= {dataset: why(status, s.silence) for dataset in left}
         fruitless = fruitless + 1 if left == wanted else 0
         if len(wanted) > 1 and status != 0:
