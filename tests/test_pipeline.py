@@ -27,7 +27,7 @@ def test_every_stage_has_left_its_record_and_every_step_its_scores_with_interval
     assert (run.root / "report/report.html").stat().st_size > 100_000
     rows = [row for row in read_json(run.folder("collect") / "scores.json")["rows"] if row["primary"] and row["chance"]]
     cells = {(row["series"], row["step"], row["dataset"]) for row in rows}
-    assert len(cells) == (9 + 3) * 3  # steps of both series, three tasks
+    assert len(cells) == (9 + 3) * 5  # steps of both series, tasks with a level at chance
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
 
 

@@ -7,7 +7,6 @@ entity's word as a part of itself is tagged.
 """
 
 import json
-import re
 
 from snakmodel.config import BadInput
 
@@ -38,18 +37,6 @@ def to_answer(tokens: list[str], tags: list[str], names: dict[str, str]) -> str:
         else:
             entities[-1] += f" {token}"
     return json.dumps(found, ensure_ascii=False)
-
-
-def read_answer(text: str) -> dict[str, list[str]] | None:
-    """The first JSON object in a text, name -> entities; None where there is none of that form."""
-    match = re.search(r"\{.*?\}", text, flags=re.DOTALL)
-    try:
-        answer = json.loads(match.group()) if match else None
-    except json.JSONDecodeError:
-        return None
-    if not isinstance(answer, dict) or not all(isinstance(entities, list) for entities in answer.values()):
-        return None
-    return {name: [str(entity) for entity in entities] for name, entities in answer.items()}
 
 
 def to_tags(tokens: list[str], answer: dict[str, list[str]], names: dict[str, str]) -> list[str]:

@@ -3,12 +3,17 @@
 Shapes: B prompts of a batch, T tokens of a row, P of the shared prefix, V vocabulary.
 """
 
+import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from snakmodel.likelihood import encode
 from snakmodel.shared_prefix import check_finite, check_length, common_length, for_rows, read_prefix
+
+MOST_ENTITIES = 5  # of a kind in an answer, as in ScandEval
 
 
 def write_answers(
@@ -37,6 +42,35 @@ def write_answers(
             answers[index] = answer
         order = order[len(rows) :]
     return answers
+
+
+def write_lists(
+    model: Any, tokenizer: Any, prompts: Sequence[list[int]], names: list[str], most_tokens: int, batch_tokens: int
+) -> list[str]:
+    """A JSON object of lists of texts in answer to each prompt, such as {"person": ["Ida"], "sted": []}.
+
+    Names and brackets are given, as ScandEval's grammar forces them; what stands in a list is the model's, up to its
+    closing bracket or an equal share of `most_tokens`. Of what is no JSON, the texts between quotes count.
+    """
+    objects: list[dict[str, list[str]]] = [{} for _ in prompts]
+    for name in names:
+        begun = [begin_list(each, name) for each in objects]
+        continued = [
+            [*ids, *encode(tokenizer, [text])[0][1:]]
+            for ids, text in zip(prompts, begun, strict=True)  # without BOS
+        ]
+        room = max(1, most_tokens // len(names))
+        for each, written in zip(
+            objects, write_answers(model, tokenizer, continued, room, ["]", "\n"], batch_tokens), strict=True
+        ):
+            each[name] = re.findall(r'"([^"]+)"', written.partition("]")[0])[:MOST_ENTITIES]
+    return [json.dumps(each, ensure_ascii=False) for each in objects]
+
+
+def begin_list(written: dict[str, list[str]], name: str) -> str:
+    """A JSON object up to the opening bracket of its next list."""
+    done = json.dumps(written, ensure_ascii=False).removesuffix("}")
+    return f'{done}{", " if written else ""}"{name}": ['
 
 
 @torch.inference_mode()

@@ -1,5 +1,6 @@
 """One evaluation set under one model: what it answers to each item, and the measures of these answers."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scorer.entities import read_answer, to_tags
+from scorer.entities import to_tags
 from scorer.examples import ANSWER_TOKENS, SHOTS, WRITTEN, Example, Wording, find_wording, read_examples
-from scorer.generate import write_answers
+from scorer.generate import begin_list, write_answers, write_lists
 from scorer.metrics import (
     Scores,
     bert_scores,
@@ -112,16 +113,21 @@ def answer(model: Any, tokenizer: Any, loaded: Loaded, window: int, batch_tokens
         options = [[f" {option}" for option in example.options] for example in examples]
         different = sorted({option for each in options for option in each})
         room = most if written else 3 + max(len(ids) for ids in encode(tokenizer, different))
+        if loaded.testset.task == "entities":  # what is given of the answer takes room too
+            empty = {name: ["x"] for name in loaded.wording.labels.values()}
+            room += len(encode(tokenizer, [begin_list(empty, "x")])[0])
         prompts = make_prompts(tokenizer, loaded.wording, loaded.shots, examples, window, room)
     texts, places, margins = [""] * len(examples), [0] * len(examples), [0.0] * len(examples)
     for kept in sorted({prompt.shots for prompt in prompts}):
         group = [number for number, prompt in enumerate(prompts) if prompt.shots == kept]
         if written:
-            stops = ["\n\n", "}"] if loaded.testset.task == "entities" else ["\n\n"]
             ids = [prompts[number].ids for number in group]
-            for number, text in zip(
-                group, write_answers(model, tokenizer, ids, most, stops, batch_tokens), strict=True
-            ):
+            if loaded.testset.task == "entities" and loaded.wording:
+                names = list(loaded.wording.labels.values())
+                found = write_lists(model, tokenizer, ids, names, most, batch_tokens)
+            else:
+                found = write_answers(model, tokenizer, ids, most, ["\n\n"], batch_tokens)
+            for number, text in zip(group, found, strict=True):
                 texts[number] = text
             continue
         questions = [(prompts[number].text, options[number]) for number in group]
@@ -156,12 +162,11 @@ def measure(loaded: Loaded, answered: Answered, resamples: np.ndarray, bert: tup
         rights = [example.options[example.gold].strip() for example in loaded.examples]
     elif task == "entities":
         rights = [example.answer for example in loaded.examples]
-        tags, found = [gold["tags"] for gold in golds], [read_answer(text) for text in answered.texts]
+        tags, found = [gold["tags"] for gold in golds], [json.loads(text) for text in answered.texts]
         names = loaded.wording.labels if loaded.wording else {}
-        guesses = [to_tags(gold["tokens"], each or {}, names) for gold, each in zip(golds, found, strict=True)]
+        guesses = [to_tags(gold["tokens"], each, names) for gold, each in zip(golds, found, strict=True)]
         raw = [entity_scores(draws(tags, chosen), draws(guesses, chosen)) for chosen in resamples]
         scores = [entity_scores([right], [guess])[metrics[0]] for right, guess in zip(tags, guesses, strict=True)]
-        failed = sum(each is None for each in found)
     elif task == "reading":
         rights = [example.answer for example in loaded.examples]
         pairs = list(zip(golds, answered.texts, strict=True))
