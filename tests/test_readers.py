@@ -107,7 +107,12 @@ def read(path, data, reader, **keys):
     return [reason or " ".join(document["text"].split()) for document, reason in units]
 
 
-@pytest.mark.parametrize(("reader", "keys", "data", "expected"), FORMATS)
+def names(cases):
+    """The tests' names: by themselves they would hold the data, in which archives have the time of day."""
+    return [f"{case[0]}-{number}" for number, case in enumerate(cases)]
+
+
+@pytest.mark.parametrize(("reader", "keys", "data", "expected"), FORMATS, ids=names(FORMATS))
 def test_every_unit_of_a_format_is_read_or_dropped_with_its_reason(tmp_path, reader, keys, data, expected):
     assert read(tmp_path / "raw", data, reader, **keys) == expected
 
@@ -163,7 +168,7 @@ DAMAGED = [  # reader, what else the source says, content of its file, what is s
 ]
 
 
-@pytest.mark.parametrize(("reader", "keys", "data", "message"), DAMAGED)
+@pytest.mark.parametrize(("reader", "keys", "data", "message"), DAMAGED, ids=names(DAMAGED))
 def test_a_damaged_or_hostile_file_is_one_short_line_that_names_it(tmp_path, reader, keys, data, message):
     with pytest.raises(BadInput, match=f"^.*/raw: .*refused after .*{message}") as error:
         read(tmp_path / "raw", data, reader, **keys)
