@@ -88,6 +88,8 @@ def find_records(run: Run) -> tuple[list[Path], list[Path]]:
     for section in ("builtin", "scandeval"):
         known: dict[str, dict[str, str]] = {}
         for folder in sorted(path.parent for path in run.folder(section).rglob("started.json")):
+            if any(part.startswith(".") for part in folder.relative_to(run.root).parts):
+                continue  # on its way to be removed
             (current if is_current(folder, run, known) else stale).append(folder)
     return current, stale
 

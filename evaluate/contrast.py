@@ -24,6 +24,7 @@ from snakmodel.records import begin, missing, read_jsonl, write_json, write_text
 
 Scores = dict[str, float]  # item -> its score, 0..1
 Row = dict[str, Any]
+SEARCHED = "test"  # the split whose items leakage.py looks for
 INSTRUCTIONS = "instructions"  # the corpus of leakage.py that pre-trained models have not read
 
 
@@ -50,7 +51,10 @@ def main() -> None:
         return
     found = read_found(leakage / "items.parquet") if "leakage" in inputs else {}
     models = {path: (read_jsonl(path / "records.jsonl")[0], read_scores(path)) for path in scored}
-    contaminated = [row for path in scored for row in contamination_rows(*models[path], found, s)]
+    searched = [path for path in scored if models[path][0]["split"] == SEARCHED]
+    if found and len(searched) < len(scored):
+        print(f"leakage.py searches for items of the test split: {len(scored) - len(searched)} models' are of another")
+    contaminated = [row for path in searched for row in contamination_rows(*models[path], found, s)]
     paired = [row for one, other in pairs or ends(scored) for row in paired_rows(models[one], models[other], s)]
     write_json(scores / "contamination.json", {"rows": contaminated})
     write_json(scores / "paired.json", {"rows": paired})
@@ -169,7 +173,9 @@ def interval(differences: np.ndarray | None, one: np.ndarray, other: np.ndarray)
 
 def paired_rows(one: tuple[Row, dict[str, Scores]], other: tuple[Row, dict[str, Scores]], s: Settings) -> Iterator[Row]:
     """One row for each set that both models were asked: how much the other is ahead of the one, item by item."""
-    names = [model_name(record) for record, _ in (one, other)]
+    names, splits = zip(*((model_name(record), record["split"]) for record, _ in (one, other)), strict=True)
+    if splits[0] != splits[1]:  # equal ids would be other items
+        raise BadInput(f"contrast: {names[0]} was scored on {splits[0]}, {names[1]} on {splits[1]}: no pairs of items")
     for dataset, scores in one[1].items():
         others = other[1].get(dataset, {})
         items = [item for item in scores if item in others]

@@ -112,7 +112,8 @@ def array_part() -> str:
     if "SLURM_ARRAY_TASK_ID" not in os.environ:
         return "1/1"
     number, first, count = (int(os.environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "MIN", "COUNT"))
-    return f"{number - first + 1}/{count}"
+    step = int(os.environ.get("SLURM_ARRAY_TASK_STEP", "1"))  # of --array=0-14:2
+    return f"{(number - first) // step + 1}/{count}"
 
 
 def is_scored(job: Job, dataset: str) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 from plot.style import Inputs
 from snakmodel.paths import Run
-from snakmodel.records import read_json
+from snakmodel.records import read_json, read_jsonl
 
 RECORDS = ("filter_language", "deduplicate", "pretrain", "instructions")  # stages whose run.json holds such facts
 
@@ -13,6 +13,7 @@ def find_inputs(run: Run) -> Inputs:
     """What there is of the run: scores, weights, ledger and records; nothing of it need be there."""
     weights, ledger = run.folder("weights").with_suffix(".parquet"), run.folder("ledger") / "ledger.json"
     inputs = {"weights": weights, "ledger": ledger} | {name: run.folder(name) / "run.json" for name in RECORDS}
+    inputs["log"] = run.folder("pretrain") / "log.jsonl"
     inputs = {name: path for name, path in inputs.items() if path.is_file()}
     finished = (run.folder("collect") / "run.json").is_file()
     return inputs | ({"scores": run.folder("collect")} if finished else {})
@@ -34,16 +35,17 @@ def read_facts(inputs: Inputs) -> dict[str, float]:
         facts["near-duplicate threshold"] = settings["deduplicate"]["threshold"]
         facts["near-duplicate permutations"] = settings["deduplicate"]["permutations"]
     if "pretrain" in records:
-        facts |= training(records["pretrain"])
+        facts |= training(records["pretrain"], read_jsonl(inputs["log"]) if "log" in inputs else [])
     if "instructions" in records:
         facts["instruction pairs"] = sum(count["kept"] for count in records["instructions"]["counts"].values())
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def training(record: dict[str, Any]) -> dict[str, float | None]:
-    """Steps, batch, tokens, learning rate, and the hours of its GPUs: of a CPU there are none."""
+def training(record: dict[str, Any], log: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Steps, batch, tokens, learning rate, and the hours of its GPUs over all its starts: of a CPU there are none."""
     settings = record["settings"]
-    hours = record["seconds"] / 3600 * record["ranks"] if record.get("device") != "cpu" else None
+    seconds = sum(row["seconds"] for row in log if row["step"] and row.get("seconds"))
+    hours = seconds / 3600 * record["ranks"] if seconds and record.get("device") != "cpu" else None
     return {
         "pre-training steps": record["steps"],
         "global batch": settings["global_batch"],

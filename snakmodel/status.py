@@ -81,7 +81,7 @@ def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Pat
         begun = [sorted(path.parent for path in place.glob("*/*/started.json")) or [place] for place in places]
         return [path for paths in begun for path in paths]
     if section in ("audit", "forgetting", "probes", "builtin"):
-        beside = [folder / "baselines" / name for name in settings.get("baselines", {})]
+        beside = [folder / BASELINES / name for name in settings.get("baselines", {})]
         return beside + [
             folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, steps)
         ]

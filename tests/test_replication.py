@@ -13,7 +13,7 @@ from plot import replication
 from plot.paper import choose, read_paper
 from snakmodel.config import read_recipe
 from snakmodel.paths import Run
-from snakmodel.records import read_json, write_json
+from snakmodel.records import read_json, write_json, write_jsonl
 from snakmodel.series import read_series, write_series
 
 ADOPT = "pretrain/adopt.py"
@@ -49,7 +49,8 @@ def recipe(tmp_path):
     weights += [tensor("tuned", "pretrained", kind, 0, "subspace_angle", 1.25) for kind in ("up_proj", "gate_proj")]
     write_table(run.folder("weights").with_suffix(".parquet"), weights, COLUMNS)
     record = {"settings": {"global_batch": 512, "sequence_length": 4096, "learning_rate": 1.5e-5}, "ranks": 4}
-    record |= {"steps": 12500, "tokens": 26_214_400_000, "seconds": 7200.0, "device": "cuda:0"}
+    record |= {"steps": 12500, "tokens": 26_214_400_000, "seconds": 60.0, "device": "cuda:0"}
+    write_jsonl(run.folder("pretrain") / "log.jsonl", [{"step": step, "seconds": 1800.0} for step in (1, 2, 3, 4)])
     write_json(run.folder("pretrain") / "run.json", record)
     return write_recipe(tmp_path / "recipe.yaml", replication={"tuned": "tuned", "models": models})
 
@@ -74,26 +75,26 @@ def test_the_sheet_holds_every_cell_of_the_table_and_is_filled_from_the_run(reci
     assert table["SnakModel-7B base: NER (micro F1)"]["ours"] == "41.0"
     assert table["SnakModel-7B base: AVG (mean of the eight)"]["ours"] == "43.5"
     viking = table["Viking-7B: NER (micro F1)"]
-    assert (viking["ours"], viking["status"]) == ("17.5", "run")  # 0.32 away, within its interval
+    assert (viking["ours"], viking["status"]) == ("17.5", "within")  # 0.32 away, within its interval
     assert table["LLaMA2-7B chat: LA (macro F1)"]["status"] == "not run"
     base = "Llama-2-7B to SnakModel-7B base, step 12,500: "
     assert rows["subspace angle by type", f"{base}gate_proj"]["ours"] == "5.5"
     assert rows["subspace angle by layer", f"{base}layer_0"]["ours"] == "4.5"
     head = rows["subspace angle by type", f"{base}lm_head"]
-    assert (head["status"], float(head["tolerance"])) == ("run", 0.002)  # 0.0009 away
+    assert (head["status"], float(head["tolerance"])) == ("within", 0.002)  # 0.0009 away
     assert rows["subspace angle by step", f"{base}lm_head"]["tolerance"] == "0.1"
     tuned = "SnakModel-7B base to instruct, step 12,500: layer_0"
     assert rows["subspace angle sum by layer", tuned]["ours"] == "2.5"
     hours = rows["Corpus, training, cost", "training time"]
     assert (hours["paper"], hours["ours"], hours["status"]) == ("8928", "8.0", "outside")
-    assert rows["Corpus, training, cost", "training tokens"]["status"] == "run"
+    assert rows["Corpus, training, cost", "training tokens"]["status"] == "not judged"  # a setting
     page = (recipe.parent / "run/replication/replication.md").read_text("utf-8")
     assert "| not known | 46 |" in page and "## Sources\n\n1. Model card" in page
 
 
 def test_without_a_run_the_sheet_shows_the_papers_column(tmp_path):
     recipe = write_recipe(tmp_path / "recipe.yaml", replication={})
-    assert ": 0 run, 0 outside, " in run_main(replication, recipe)
+    assert ": 0 within, 0 outside, 0 not judged, " in run_main(replication, recipe)
     assert {row["status"] for row in sheet(recipe).values()} == {"not run"}
 
 

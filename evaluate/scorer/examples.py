@@ -75,7 +75,7 @@ def read_examples(name: str, testset: TestSet, wording: Wording | None, split: s
         items = read_items(replace(testset, split=split))
         return [Example(item["id"], {"text": item["prompt"]}, "", item["options"], item["answer"]) for item in items]
     examples = []
-    for number, row in enumerate(split_rows(name, testset, split)):
+    for number, row in split_rows(name, testset, split):
         label = f"test set {name} ({split}), row {number}"
         id = str(column(row, testset.id, label)) if testset.id else str(number)
         example = READERS[testset.task or ""](id, row, testset, wording, label)
@@ -90,24 +90,29 @@ def read_examples(name: str, testset: TestSet, wording: Wording | None, split: s
     return examples
 
 
-def split_file(testset: TestSet, split: str) -> Path | None:
-    """The file that holds a split of a local set; None where the set is on the Hub, or one file."""
+def split_files(testset: TestSet, split: str) -> list[Path]:
+    """The files that hold a split of a local set, one or its numbered parts; none where it is on the Hub, or a file."""
     folder = Path(testset.path)
     if not folder.is_dir():
-        return None
-    files = [path for ending in FORMATS for path in sorted(folder.glob(f"{split}*{ending}"))]
+        return []
+    part = re.compile(rf"{split}(idation)?(-\d+-of-\d+)?({'|'.join(map(re.escape, FORMATS))})")
+    files = sorted(path for path in folder.iterdir() if part.fullmatch(path.name))
     if not files:
         has = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
         raise BadInput(f"{folder} has no file of the split {split!r} such as {split}.jsonl, only {has}")
-    return files[0]
+    if len(files) > 1 and any("-of-" not in path.name for path in files):
+        raise BadInput(f"{folder} has the split {split!r} more than once: {', '.join(path.name for path in files)}")
+    return files
 
 
-def split_rows(name: str, testset: TestSet, split: str) -> Iterator[dict[str, Any]]:
-    """The rows of one split of a set."""
-    file = split_file(testset, split)
-    path = testset.path if file is None else str(file)
-    rows = read_rows(path, testset.configuration, split, testset.revision, f"test set {name} ({split})")
-    return (row for row in rows if file is not None or (row.get("split") or split) == split)
+def split_rows(name: str, testset: TestSet, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of one split of a set, each with its number as analyze/leakage.py counts them."""
+    label, files = f"test set {name} ({split})", split_files(testset, split)
+    paths = [str(path) for path in files] or [testset.path]
+    rows = (row for path in paths for row in read_rows(path, testset.configuration, split, testset.revision, label))
+    for number, row in enumerate(rows):
+        if files or (row.get("split") or split) == split:
+            yield number, row
 
 
 def text_of(row: dict[str, Any], name: str, label: str) -> str:

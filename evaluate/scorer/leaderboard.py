@@ -67,7 +67,9 @@ def make_tables(rows: list[Row], published: Published, models: dict[str, str], a
     texts: dict[str, list[str]] = {"md": [], "tex": [], "html": []}
     for kind, mine in groupby(sorted(shown, key=kind_of), kind_of):
         scorer, version, split, prompted = kind
-        paper = published if scorer in ("scandeval", "euroeval") and split == "test" else Published({}, {})
+        paper = (
+            published if scorer == "scandeval" and split == "test" and prompted != "zero-shot" else Published({}, {})
+        )
         title = f"{scorer} {version}".strip() + f", {split} split, {prompted}"
         note = f"Score ± half of the 95 % interval {INTERVALS[scorer == 'builtin']} (rank)."
         averages: dict[str, dict[str, Score]] = {}  # model -> language -> score

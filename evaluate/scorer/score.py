@@ -93,6 +93,8 @@ def load_set(name: str, testset: TestSet, split: str, seed: int) -> Loaded:
     count = testset.shots if testset.shots is not None else SHOTS.get(testset.task, 5)
     shots: list[Example] = []
     if wording is not None and count:
+        if split == "train":
+            raise BadInput(f"test set {name}: its items are the split that examples are drawn from; say shots: 0")
         pool = [example for example in read_examples(name, testset, wording, "train") if example.accepted]
         shots = draw_shots(pool, testset.task, count, seed)
     human = (len(judged), len(examples)) if testset.accepted else None

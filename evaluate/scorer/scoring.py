@@ -226,7 +226,8 @@ def gpus() -> list[str]:
     if given is not None:
         return [name for name in given.split(",") if name.strip()]
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout
+        asked = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
     except OSError:
         return []
-    return [str(number) for number in range(len(listed.splitlines()))]
+    listed = re.findall(r"^GPU (\d+):", asked.stdout, flags=re.MULTILINE)  # slices of one are indented
+    return listed if asked.returncode == 0 else []
