@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scorer.kept import find_records
 from scorer.leaderboard import Published, make_tables, read_published
 from scorer.scandeval_records import is_score, read_records
 
 from snakmodel.config import BadInput, knob, read_command, run_script
-from snakmodel.paths import BASELINES, HUB, PRETRAINED, Run, step_name, step_of
-from snakmodel.records import begin, identity, missing, read_json, write_json, write_text
-from snakmodel.series import read_series
+from snakmodel.paths import BASELINES, PRETRAINED, Run
+from snakmodel.records import begin, missing, write_json, write_text
 
 Row = dict[str, Any]
 STEP = re.compile(r"(?:step|checkpoint)[-_]?(\d+)/?$")  # of a model's name: out/checkpoint_500, ORG/NAME@step-00500
@@ -79,49 +79,6 @@ def main() -> None:
         print(f"{again} scores were there twice; of each, the last counts")
     for fault in faults:
         print(f"left out: {fault}")
-
-
-def find_records(run: Run) -> tuple[list[Path], list[Path]]:
-    """The folders of finished records of the models as they are now; those that are not, or not finished."""
-    current: list[Path] = []
-    stale: list[Path] = []
-    for section in ("builtin", "scandeval"):
-        known: dict[str, dict[str, str]] = {}
-        for folder in sorted(path.parent for path in run.folder(section).rglob("started.json")):
-            if any(part.startswith(".") for part in folder.relative_to(run.root).parts):
-                continue  # on its way to be removed
-            (current if is_current(folder, run, known) else stale).append(folder)
-    return current, stale
-
-
-def is_current(folder: Path, run: Run, known: dict[str, dict[str, str]]) -> bool:
-    """Whether records are finished, and of the model that its series has at this step now.
-
-    known: series -> step's folder name -> what is there now; filled as series are met.
-    """
-    if not (folder / "run.json").is_file():
-        return False
-    scored = read_json(folder / "run.json")["inputs"]["model"]
-    series, model = model_of(folder, run)
-    if series == BASELINES:
-        # one that is gone, or lies on another machine, has not changed
-        return not Path(scored["path"]).exists() or identity(scored["path"]) == scored["hash"]
-    if series.startswith(HUB):
-        return True  # a commit, which does not change
-    if series not in known:
-        there = (run.series(series) / "series.json").is_file()
-        checkpoints = read_series(run.series(series)) if there else []
-        known[series] = {step_name(checkpoint.step): identity(checkpoint.source) for checkpoint in checkpoints}
-    return known[series].get(model) == scored["hash"]
-
-
-def model_of(folder: Path, run: Run) -> tuple[str, str]:
-    """The series and the step's folder name, or "baselines" and a name, of a folder beneath records/SCORER."""
-    parts = folder.relative_to(run.folder("builtin").parent).parts[1:]
-    if parts[0] == BASELINES:
-        return BASELINES, parts[1]
-    place = next(number for number, part in enumerate(parts) if step_of(part) is not None)
-    return "/".join(parts[:place]), parts[place]
 
 
 def label(folder: Path, run: Run) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scorer.kept import find_records
 
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.paths import PRETRAINED, Run, step_name, step_of
@@ -43,8 +44,11 @@ def main() -> None:
     s, run = command.settings, command.run
     scored = find_scored(run)
     pairs = [(find_model(scored, one), find_model(scored, other)) for one, other in checked(s.pairs)]
+    pairs = pairs or list(ends(scored))
+    for one, other in pairs:
+        check_split(one, other)
     leakage, scores = run.folder("leakage"), run.folder("collect")
-    inputs: dict[str, str | Path] = {f"{path.parent.name}/{path.name}": path for path in scored}
+    inputs: dict[str, str | Path] = {f"{series_of(path)}/{path.name}": path for path in scored}
     inputs |= {"leakage": leakage} if (leakage / "run.json").is_file() else {}
     work = begin(command, run.folder("contrast"), inputs, derived=True)
     if work is None:
@@ -55,7 +59,7 @@ def main() -> None:
     if found and len(searched) < len(scored):
         print(f"leakage.py searches for items of the test split: {len(scored) - len(searched)} models' are of another")
     contaminated = [row for path in searched for row in contamination_rows(*models[path], found, s)]
-    paired = [row for one, other in pairs or ends(scored) for row in paired_rows(models[one], models[other], s)]
+    paired = [row for one, other in pairs for row in paired_rows(models[one], models[other], s)]
     write_json(scores / "contamination.json", {"rows": contaminated})
     write_json(scores / "paired.json", {"rows": paired})
     write_text(scores / "contrasts.md", as_markdown(contaminated, paired))
@@ -66,11 +70,13 @@ def main() -> None:
 
 def find_scored(run: Run) -> list[Path]:
     """The folders of all models whose items have been scored, in order."""
-    places = sorted(path.parent for path in run.folder("builtin").glob("*/*/items.parquet"))
-    finished = [path for path in places if (path / "run.json").is_file()]
-    if not finished:
+    current, stale = find_records(run)
+    found = [path for path in current if (path / "items.parquet").is_file()]
+    for path in stale:
+        print(f"left out, not finished or of another model: {path}")
+    if not found:
         raise BadInput(missing(run.folder("builtin") / "*/*/items.parquet"))
-    return sorted(finished, key=lambda path: (path.parent.name != PRETRAINED, path))
+    return sorted(found, key=lambda path: (series_of(path) != PRETRAINED, path))
 
 
 def checked(pairs: list[list[str]]) -> list[list[str]]:
@@ -81,10 +87,18 @@ def checked(pairs: list[list[str]]) -> list[list[str]]:
     return pairs
 
 
+def check_split(one: Path, other: Path) -> None:
+    """Refuses two models that were scored on different splits: items of one number are others there."""
+    splits = [read_jsonl(path / "records.jsonl")[0]["split"] for path in (one, other)]
+    if splits[0] != splits[1]:
+        told = f"{name_of(one)} was scored on {splits[0]}, {name_of(other)} on {splits[1]}"
+        raise BadInput(f"contrast: {told}: no pairs of items")
+
+
 def find_model(scored: list[Path], name: str) -> Path:
     """The folder of SERIES@STEP, or baselines@NAME."""
     series, _, step = name.partition("@")
-    steps = [path for path in scored if path.parent.name == series]
+    steps = [path for path in scored if series_of(path) == series]
     if step in ("first", "last") and steps:
         return steps[0 if step == "first" else -1]
     for path in steps:
@@ -94,10 +108,15 @@ def find_model(scored: list[Path], name: str) -> Path:
     raise BadInput(f"contrast.pairs: {name!r} is not scored; choose from {have}, or run evaluate/builtin.py")
 
 
+def series_of(path: Path) -> str:
+    """The series that a folder of records is of; one of the Hub, "hub:ORG/NAME", is two folders deep."""
+    return path.parent.as_posix().rpartition("/records/builtin/")[2]
+
+
 def name_of(path: Path) -> str:
     """ "pretrained@320", or "baselines@NAME"."""
     step = step_of(path.name)
-    return f"{path.parent.name}@{path.name if step is None else step}"
+    return f"{series_of(path)}@{path.name if step is None else step}"
 
 
 def ends(scored: list[Path]) -> Iterator[tuple[Path, Path]]:
@@ -173,9 +192,7 @@ def interval(differences: np.ndarray | None, one: np.ndarray, other: np.ndarray)
 
 def paired_rows(one: tuple[Row, dict[str, Scores]], other: tuple[Row, dict[str, Scores]], s: Settings) -> Iterator[Row]:
     """One row for each set that both models were asked: how much the other is ahead of the one, item by item."""
-    names, splits = zip(*((model_name(record), record["split"]) for record, _ in (one, other)), strict=True)
-    if splits[0] != splits[1]:  # equal ids would be other items
-        raise BadInput(f"contrast: {names[0]} was scored on {splits[0]}, {names[1]} on {splits[1]}: no pairs of items")
+    names = [model_name(record) for record, _ in (one, other)]
     for dataset, scores in one[1].items():
         others = other[1].get(dataset, {})
         items = [item for item in scores if item in others]

@@ -9,7 +9,8 @@ import pytest
 from conftest import run_main, write_recipe
 
 from snakmodel.config import BadInput
-from snakmodel.records import read_json, write_json, write_jsonl
+from snakmodel.records import identity, read_json, read_jsonl, write_json, write_jsonl
+from snakmodel.series import write_series
 
 ITEMS = [str(number) for number in range(100)]
 
@@ -20,6 +21,7 @@ def recipe(tmp_path):
     rng = np.random.default_rng(0)
     luck = rng.random(100)
     shares = {"pretrained/step-00000": 0.3, "pretrained/step-00050": 0.5, "baselines/fond": 0.5}
+    steps = []
     for place, share in shares.items():
         folder, (series, name) = tmp_path / "run/records/builtin" / place, place.split("/")
         right = luck < np.where(np.arange(100) < 40, 0.9, share) if share == 0.5 else luck < share
@@ -31,7 +33,14 @@ def recipe(tmp_path):
         step = None if series == "baselines" else int(name[5:])
         facts = {"series": series, "step": step, "tokens": step, "name": name if step is None else None}
         write_jsonl(folder / "records.jsonl", [facts | {"scorer": "builtin", "scorer_version": "2", "split": "test"}])
-        write_json(folder / "run.json", {"step": step})
+        model = tmp_path / f"run/models/{name}"  # of the baseline nothing is there
+        if step is not None:
+            write_json(model / "config.json", {"step": step})
+            steps.append({"step": step, "location": model, "parent": None})
+        inputs = {"model": {"path": str(model), "hash": identity(model)}}
+        for record in ("started.json", "run.json"):
+            write_json(folder / record, {"step": step, "inputs": inputs})
+    write_series(tmp_path / "run/models", "made", steps)
     leakage = tmp_path / "run/analysis/leakage"
     flags = [
         {"corpus": "deduplicate", "testset": "s", "item": item, "searched": number < 90, "held": number < 40}
@@ -72,9 +81,17 @@ def test_pairing_tells_apart_what_two_intervals_would_not(recipe, tmp_path):
 def test_what_is_not_scored_and_what_is_no_pair_is_one_line(recipe, tmp_path):
     with pytest.raises(BadInput, match="'pretrained@7' is not scored; choose from pretrained@0, pretrained@50, base"):
         run_main(contrast, recipe, "pairs=[[pretrained@7, pretrained@0]]")
+    record = tmp_path / "run/records/builtin/baselines/fond/records.jsonl"
+    write_jsonl(record, [row | {"split": "val"} for row in read_jsonl(record)])
+    with pytest.raises(BadInput, match="pretrained@0 was scored on test, baselines@fond on val: no pairs of items"):
+        run_main(contrast, recipe, "pairs=[[pretrained@0, baselines@fond]]")
     with pytest.raises(BadInput, match=r"\['pretrained@0'\] should be two models"):
         run_main(contrast, recipe, "pairs=[[pretrained@0]]")
     assert not (tmp_path / "run/scores").exists()
+    said = run_main(contrast, recipe)
+    assert "searches for items of the test split: 1 models' are of another" in said and "2 and 1 rows" in said
+    write_json(tmp_path / "run/models/step-00050/config.json", {"step": "trained again"})
+    assert "left out, not finished or of another model: " in run_main(contrast, recipe)
     (tmp_path / "run/analysis/leakage/run.json").unlink()
     assert "nothing is known of leakage: run analyze/leakage.py" in run_main(contrast, recipe)
     assert read_json(tmp_path / "run/scores/contamination.json") == {"rows": []}
