@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from builtin import Inputs, Settings
-from scorer import score
+from scorer import generate, score
 from scorer.generate import write_answers
 
 from snakmodel.config import read_command
@@ -56,6 +56,7 @@ def main() -> None:
 
     def run(way: str, names: set[str]) -> Answers:
         score.option_log_likelihoods, score.write_answers = ways[way]
+        generate.write_answers = score.write_answers  # which lists of entities are written by
         chosen = [each for each in loaded if each.name in names]
         return {each.name: score.answer(model, tokenizer, each, window, s.batch_tokens) for each in chosen}
 
