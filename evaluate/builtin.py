@@ -85,7 +85,8 @@ def main() -> None:
     places = [(series, step_name(each.step), each) for series, steps in chosen.items() for each in steps]
     places += [(BASELINES, name, Checkpoint(0, baseline(name, at), {})) for name, at in s.baselines.items()]
     files = describe_inputs(s, sets)
-    inputs: Inputs | None = None
+    # what is to be replaced is not thrown away for sets that cannot be read
+    inputs = Inputs(s, sets) if command.overwrite or command.check else None
     for series, name, checkpoint in places:
         work = begin(command, run.folder("builtin") / series / name, {"model": checkpoint.source, **files})
         if work is None:

@@ -2,10 +2,10 @@
 
 python evaluate/contrast.py --config configs/tiny.yaml
 
-What evaluate/builtin.py has kept of each item is enough, no model is loaded. `scores/contamination.json`: every scored
+What evaluate/builtin.py has kept of each item is enough, no model is loaded. `contrasts/contamination.json`: each scored
 model's mean over items that analyze/leakage.py did not find in the corpus, and over those that it found.
-`scores/paired.json`: how much better one model does on the same items than another. Both with 95 % intervals by the
-bootstrap over items (Efron 1979), the second one paired; `scores/contrasts.md` shows them as tables. All numbers are
+`contrasts/paired.json`: how much better one model does on the same items than another. Both with 95 % intervals by the
+bootstrap over items (Efron 1979), the second one paired; `contrasts/contrasts.md` shows them as tables. All numbers are
 means of the items' own scores times 100: accuracy where an option is chosen, and else the mean of F1, ROUGE-L or the
 like. Cheap and derived: where something has been scored anew, it starts afresh by itself.
 """
@@ -47,10 +47,10 @@ def main() -> None:
     pairs = pairs or list(ends(scored))
     for one, other in pairs:
         check_split(one, other)
-    leakage, scores = run.folder("leakage"), run.folder("collect")
+    leakage, folder = run.folder("leakage"), run.folder("contrast")
     inputs: dict[str, str | Path] = {f"{series_of(path)}/{path.name}": path for path in scored}
     inputs |= {"leakage": leakage} if (leakage / "run.json").is_file() else {}
-    work = begin(command, run.folder("contrast"), inputs, derived=True)
+    work = begin(command, folder, inputs, derived=True)
     if work is None:
         return
     found = read_found(leakage / "items.parquet") if "leakage" in inputs else {}
@@ -60,12 +60,12 @@ def main() -> None:
         print(f"leakage.py searches for items of the test split: {len(scored) - len(searched)} models' are of another")
     contaminated = [row for path in searched for row in contamination_rows(*models[path], found, s)]
     paired = [row for one, other in pairs for row in paired_rows(models[one], models[other], s)]
-    write_json(scores / "contamination.json", {"rows": contaminated})
-    write_json(scores / "paired.json", {"rows": paired})
-    write_text(scores / "contrasts.md", as_markdown(contaminated, paired))
+    write_json(folder / "contamination.json", {"rows": contaminated})
+    write_json(folder / "paired.json", {"rows": paired})
+    write_text(folder / "contrasts.md", as_markdown(contaminated, paired))
     work.finish(counts={"models": len(scored), "contamination": len(contaminated), "paired": len(paired)})
     told = "" if found else "; nothing is known of leakage: run analyze/leakage.py for clean and contaminated items"
-    print(f"{scores / 'contrasts.md'}: {len(contaminated)} and {len(paired)} rows of {len(scored)} models{told}")
+    print(f"{folder / 'contrasts.md'}: {len(contaminated)} and {len(paired)} rows of {len(scored)} models{told}")
 
 
 def find_scored(run: Run) -> list[Path]:

@@ -93,15 +93,15 @@ def draw_gaps(series: str, rows: list[style.Row], axis: str | None, folder: Path
 
 
 def find(run: Run) -> style.Inputs:
-    """scores/contamination.json."""
-    path = run.folder("collect") / "contamination.json"
+    """contrasts/contamination.json."""
+    path = run.folder("contrast") / "contamination.json"
     if not path.is_file():
         raise BadInput(f"{path} not found: run {stage_of('contrast').script} first")
     return {"contamination": path, **style.find_axes(run)}
 
 
 def draw(inputs: style.Inputs, folder: Path) -> None:
-    """Two figures a series; models beside them have no steps, and stand in scores/contrasts.md."""
+    """Two figures a series; models beside them have no steps, and stand in contrasts/contrasts.md."""
     axes, rows = style.read_axes(inputs), read_json(inputs["contamination"])["rows"]
     steps = style.group([row for row in rows if row["step"] is not None], "series")
     if not steps:

@@ -48,7 +48,7 @@ def draw_rates(rows: list[style.Row], folder: Path) -> None:
     absent = {"value": None, "low": None, "high": None}
     for panel, (corpus, mine) in zip(axes[0], corpora.items(), strict=True):
         for place, (measure, name) in enumerate(RATES.items()):
-            found = {row["testset"]: row for row in mine if row["measure"] == measure}
+            found = {row["testset"]: row for row in mine if row["measure"] == measure and row["value"] is not None}
             ordered = [found.get(testset, absent) for testset in sets]
             percent = [{key: None if row[key] is None else 100 * row[key] for key in absent} for row in ordered]
             style.draw_points(panel, name, percent, place, 0.2 * (place - (len(RATES) - 1) / 2), across=True)

@@ -47,7 +47,7 @@ def data_files(run: Run) -> dict[str, Path]:
     files |= {section: run.folder(section).with_suffix(".json") for section in ("embeddings", "forgetting", "probes")}
     files |= {"weights": run.folder("weights").with_suffix(".parquet")}
     files |= {"replication": run.folder("replication") / "replication.csv"}
-    files |= {name: run.folder("collect") / f"{name}.json" for name in ("contamination", "paired")}
+    files |= {name: run.folder("contrast") / f"{name}.json" for name in ("contamination", "paired")}
     files |= {f"answers.{path.stem}": path for path in sorted(run.folder("answers").glob("*.json"))}
     return {name: path for name, path in files.items() if path.is_file()}
 

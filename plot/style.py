@@ -76,7 +76,8 @@ def label(row: Row) -> str:
     """What a score is called: "Held-out Danish text (bits per byte)", "Sentiment (Senti, macro F1)"."""
     if row["metric"] == HELD_OUT:
         return f"Held-out {LANGUAGES.get(row['language'], row['language'])} text (bits per byte)"
-    short, name = TASKS.get(row["dataset"], ["unknown task", row["dataset"]])
+    kind = NAMES["kinds"].get(row.get("task"), "unknown task")
+    short, name = TASKS.get(row["dataset"], [row["dataset"], kind])
     return f"{name} ({short}, {METRICS.get(row['metric'], row['metric'])})"
 
 

@@ -62,7 +62,7 @@ STAGES = (
     Stage("builtin", "evaluate/builtin.py", "records/builtin", per_step=True),
     Stage("scandeval", "evaluate/scandeval_all.py", "records/scandeval", per_step=True),
     Stage("collect", "evaluate/collect.py", "scores"),
-    Stage("contrast", "evaluate/contrast.py", "scores/contrast"),
+    Stage("contrast", "evaluate/contrast.py", "contrasts"),
     Stage("compare", "finetune/compare.py", "instruct/comparison"),
     Stage("release", "finetune/release.py", "release", per_step=True),
     Stage("card", "finetune/card.py", "cards", per_step=True),

@@ -53,28 +53,30 @@ def recipe(tmp_path):
 
 def test_what_was_planted_is_found(recipe, tmp_path):
     assert "3 and 1 rows of 3 models" in run_main(contrast, recipe)
-    rows = {(row["series"], row["step"]): row for row in read_json(tmp_path / "run/scores/contamination.json")["rows"]}
+    rows = {
+        (row["series"], row["step"]): row for row in read_json(tmp_path / "run/contrasts/contamination.json")["rows"]
+    }
     learnt, before = rows["pretrained", 50], rows["pretrained", 0]
     assert (learnt["clean_items"], learnt["contaminated_items"], learnt["unsearched_items"]) == (50, 40, 10)
     assert learnt["difference"] == pytest.approx(learnt["contaminated"] - learnt["clean"])
     assert learnt["low"] > 0 > before["low"] and before["high"] > 0, "only the later model knows what leaked"
-    (pair,) = read_json(tmp_path / "run/scores/paired.json")["rows"]
+    (pair,) = read_json(tmp_path / "run/contrasts/paired.json")["rows"]
     assert (pair["one"], pair["other"], pair["items"]) == ("pretrained@0", "pretrained@50", 100)
     assert pair["difference"] == pytest.approx(pair["other_value"] - pair["one_value"])
     assert 0 < pair["low"] < pair["difference"] < pair["high"] and pair["share_above_0"] == 1
-    text = (tmp_path / "run/scores/contrasts.md").read_text()
+    text = (tmp_path / "run/contrasts/contrasts.md").read_text()
     assert f"| pretrained@0 | pretrained@50 | s | 100 | {pair['one_value']:.1f} |" in text
     assert "contrast: done" in run_main(contrast, recipe)
 
 
 def test_pairing_tells_apart_what_two_intervals_would_not(recipe, tmp_path):
     run_main(contrast, recipe, "pairs=[[pretrained@first, baselines@fond], [pretrained@50, pretrained@50]]")
-    one, same = read_json(tmp_path / "run/scores/paired.json")["rows"]
+    one, same = read_json(tmp_path / "run/contrasts/paired.json")["rows"]
     assert (one["other"], one["items"], one["unpaired_items"]) == ("baselines@fond", 80, 20)
     assert (same["difference"], same["low"], same["high"], same["share_above_0"]) == (0, 0, 0, 0)
     scores = contrast.read_scores(tmp_path / "run/records/builtin/pretrained/step-00050")["s"]
     apart = 1.96 * 100 * np.std(list(scores.values())) / 10 * 2**0.5  # of two models that are asked different items
-    pair = run_main(contrast, recipe, "pairs=[]") and read_json(tmp_path / "run/scores/paired.json")["rows"][0]
+    pair = run_main(contrast, recipe, "pairs=[]") and read_json(tmp_path / "run/contrasts/paired.json")["rows"][0]
     assert pair["high"] - pair["low"] < 2 * apart
 
 
@@ -87,13 +89,13 @@ def test_what_is_not_scored_and_what_is_no_pair_is_one_line(recipe, tmp_path):
         run_main(contrast, recipe, "pairs=[[pretrained@0, baselines@fond]]")
     with pytest.raises(BadInput, match=r"\['pretrained@0'\] should be two models"):
         run_main(contrast, recipe, "pairs=[[pretrained@0]]")
-    assert not (tmp_path / "run/scores").exists()
+    assert not (tmp_path / "run/contrasts").exists()
     said = run_main(contrast, recipe)
     assert "searches for items of the test split: 1 models' are of another" in said and "2 and 1 rows" in said
     write_json(tmp_path / "run/models/step-00050/config.json", {"step": "trained again"})
     assert "left out, not finished or of another model: " in run_main(contrast, recipe)
     (tmp_path / "run/analysis/leakage/run.json").unlink()
     assert "nothing is known of leakage: run analyze/leakage.py" in run_main(contrast, recipe)
-    assert read_json(tmp_path / "run/scores/contamination.json") == {"rows": []}
+    assert read_json(tmp_path / "run/contrasts/contamination.json") == {"rows": []}
     with pytest.raises(BadInput, match="items.parquet not found: run evaluate/builtin.py first"):
         run_main(contrast, recipe, f"run_dir={tmp_path}/other")

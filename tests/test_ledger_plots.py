@@ -108,16 +108,16 @@ def test_rates_and_probes_are_drawn_with_their_intervals_whichever_is_there(draw
 def test_clean_and_contaminated_items_stand_apart_and_a_part_without_items_is_told(drawn):
     rows = [contrasted(step, 10.0 + step, 12.0 + 2 * step, items=20 + step) for step in (0, 5)]
     rows += [contrasted(step, 1.0, None, "own/set@v1") for step in (0, 5)] + [contrasted(None, 50.0, 60.0)]
-    found = drawn("contamination", {"scores/contamination.json": {"rows": rows}})
+    found = drawn("contamination", {"contrasts/contamination.json": {"rows": rows}})
     parts = found["parts-pretrained"]
     assert (
         "(angry-tweets)\n20 to 25 clean, 5 contaminated items\nclean: 0: 10; 5: 15\ncontaminated: 0: 12; 5: 22" in parts
     )
     assert "own/set@v1\n20 clean, 0 contaminated items\nclean: 0: 1; 5: 1\n" in parts
     assert "Sentiment (angry-tweets): 0: 2 [0, 4]; 5: 7 [5, 9]\n" in found["gaps-pretrained"]
-    found = drawn("contamination", {"scores/contamination.json": {"rows": rows[2:4]}})
+    found = drawn("contamination", {"contrasts/contamination.json": {"rows": rows[2:4]}})
     assert "difference not drawn: no data set has both" in found["said"] and "gaps-pretrained" not in found
-    assert "nothing to draw" in drawn("contamination", {"scores/contamination.json": {"rows": []}})["said"]
+    assert "nothing to draw" in drawn("contamination", {"contrasts/contamination.json": {"rows": []}})["said"]
 
 
 def test_speed_is_drawn_from_the_log_by_means_and_an_untimed_log_is_refused(drawn, tmp_path):

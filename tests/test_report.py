@@ -175,11 +175,14 @@ def test_published_numbers_stand_beside_the_runs_and_unknown_ones_are_not_run(pa
     sheet.parent.mkdir(parents=True)
     sheet.write_text(
         "group,quantity,paper,ours,difference,tolerance,status,known\n"
-        "Cost,hours,10,11,1,0.5,outside,printed\nCost,words,5,5,0,0.5,run,printed\n"
+        "Cost,hours,10,11,1,0.5,outside,printed\nCost,words,5,5,0,0.5,within,printed\n"
         "Table,cell,3,,,0.1,not run,digitised\n"
     )
     page = page_of([scored(0, 10.0)]).read_text()
-    assert "Of 3 published numbers 1 agree with this run's,\n1 lie further away" in page and "1 are not run." in page
+    assert (
+        "Of 3 published numbers 1 agree with this run's within tolerance and our interval,\n1 lie further away" in page
+    )
+    assert "0 cannot be judged" in page and "1 are not run." in page
     assert "Cost: 2 of 2 run" in page and "Table: 0 of 1 run" in page
     assert re.search(r">cell</th><td class=\"number\">3</td>\s*<td class=\"number\">–</td>", page)
 

@@ -111,7 +111,9 @@ def shorten(example: Example, window: int) -> Example:
     """An item without the tenth of its words that matters least to its question."""
     words = example.slots["text"].split(" ")
     if len(words) == 1:
-        raise BadInput(f"window: {window} tokens have no room for item {example.id} and its answer; raise it")
+        raise BadInput(
+            f"{window} tokens have no room for item {example.id} and its answer; raise prompt_window, if set"
+        )
     less = max(1, len(words) // 10)
     kept = words[less:] if example.options else words[:-less]
     return example._replace(slots=example.slots | {"text": " ".join(kept)})
