@@ -2,7 +2,7 @@
 
 python evaluate/contrast.py --config configs/tiny.yaml
 
-What evaluate/builtin.py has kept of each item is enough, no model is loaded. `contrasts/contamination.json`: each scored
+What evaluate/builtin.py has kept of each item is enough, no model loads. `contrasts/contamination.json`: each scored
 model's mean over items that analyze/leakage.py did not find in the corpus, and over those that it found.
 `contrasts/paired.json`: how much better one model does on the same items than another. Both with 95 % intervals by the
 bootstrap over items (Efron 1979), the second one paired; `contrasts/contrasts.md` shows them as tables. All numbers are
