@@ -112,7 +112,8 @@ def finished_beneath(folder: Path, known: set[Path]) -> list[Path]:
     """The folders beneath one whose work is finished, and whose inputs are as they were; but those that are known."""
     found = [path.parent for path in sorted(folder.rglob("run.json")) if path.parent not in known]
     inputs = {place: read_json(place / "run.json")["inputs"].values() for place in found}
-    return [place for place in found if all(identity(made["path"]) == made["hash"] for made in inputs[place])]
+    now = {path: identity(path) for path in {made["path"] for each in inputs.values() for made in each}}  # once each
+    return [place for place in found if all(now[made["path"]] == made["hash"] for made in inputs[place])]
 
 
 def write_table(path: Path, rows: list[Row], columns: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from scorer.program import Program, find_program
+from scorer.scandeval_records import DANISH
 from scorer.scoring import Job, run_all
 from scorer.working_folder import data_identity
 
@@ -25,9 +26,6 @@ from snakmodel.records import begin, is_current, read_json, remove_folder
 from snakmodel.series import Checkpoint, choose, read_series, resolve_model
 from snakmodel.settings import share
 from snakmodel.signals import STOPPED
-
-DANISH = ["scala-da", "dansk", "angry-tweets", "nordjylland-news", "hellaswag-da", "scandiqa-da", "danske-talemaader"]
-DANISH += ["danish-citizen-tests"]  # those of the paper; newer versions take some for unofficial unless they are named
 
 
 @dataclass

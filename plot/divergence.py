@@ -14,8 +14,7 @@ from statistics import fmean, pstdev
 
 from plot import style
 from snakmodel.comparisons import FIRST
-from snakmodel.config import BadInput, run_script
-from snakmodel.paths import Run, stage_of
+from snakmodel.config import run_script
 
 PARAMETERS, MEASURES = style.NAMES["parameters"], style.NAMES["measures"]
 PANELS = ("subspace_angle", "left_singular_angle", "relative_frobenius")
@@ -127,14 +126,6 @@ def read_distances(path: Path) -> list[style.Row]:
     return [row | {"pair": (row["series"], row["against"])} for row in rows]
 
 
-def find(run: Run) -> style.Inputs:
-    """analysis/weights.parquet: all series and steps together."""
-    path = run.folder("weights").with_suffix(".parquet")
-    if not path.is_file():
-        raise BadInput(f"{path} not found: run {stage_of('weights').script} first")
-    return {"weights": path, **style.find_axes(run)}
-
-
 def draw(inputs: style.Inputs, folder: Path) -> None:
     """Three figures of every series and comparison that has the measures of all panels."""
     axes = style.read_axes(inputs)
@@ -163,7 +154,7 @@ def draw(inputs: style.Inputs, folder: Path) -> None:
 
 
 def main() -> None:
-    style.run("plot_divergence", __doc__, find, draw)
+    style.run("plot_divergence", __doc__, lambda run: style.find_analysis(run, "weights", ".parquet"), draw)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from plot import style
 from plot.divergence import told
-from snakmodel.config import BadInput, run_script
-from snakmodel.paths import Run, stage_of
+from snakmodel.config import run_script
 
 PARAMETERS = style.NAMES["parameters"]
 MEASURES = {"l1": "Sum of absolute changes (weight)", "cosine": "Cosine with the vector before (1: unmoved)"}
@@ -48,14 +47,6 @@ def draw_groups(grouping: str, rows: list[style.Row], axis: str | None, folder: 
     style.save(figure, folder, f"{grouping}-{name}", title, note)
 
 
-def find(run: Run) -> style.Inputs:
-    """analysis/embeddings.parquet: all series and steps together."""
-    path = run.folder("embeddings").with_suffix(".parquet")
-    if not path.is_file():
-        raise BadInput(f"{path} not found: run {stage_of('embeddings').script} first")
-    return {"embeddings": path, **style.find_axes(run)}
-
-
 def draw(inputs: style.Inputs, folder: Path) -> None:
     """Two figures of every series and comparison, by class and by frequency; that needs shards."""
     import pyarrow.parquet as pq  # late: a finished figure says so at once
@@ -73,7 +64,7 @@ def draw(inputs: style.Inputs, folder: Path) -> None:
 
 
 def main() -> None:
-    style.run("plot_embeddings", __doc__, find, draw)
+    style.run("plot_embeddings", __doc__, lambda run: style.find_analysis(run, "embeddings", ".parquet"), draw)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from plot import style
 from plot.chart import known
-from snakmodel.config import BadInput, run_script
-from snakmodel.paths import Run, stage_of
+from snakmodel.config import run_script
 from snakmodel.records import read_json
 
 NOTE = "the same texts at every step; bands and brackets: 95% interval over documents"
@@ -76,14 +75,6 @@ def draw_trade(series: str, rows: list[style.Row], folder: Path) -> None:
     style.save(figure, folder, f"trade-{series}", title, note)
 
 
-def find(run: Run) -> style.Inputs:
-    """analysis/forgetting.json: all series and steps together."""
-    path = run.folder("forgetting").with_suffix(".json")
-    if not path.is_file():
-        raise BadInput(f"{path} not found: run {stage_of('forgetting').script} first")
-    return {"forgetting": path, **style.find_axes(run)}
-
-
 def draw(inputs: style.Inputs, folder: Path) -> None:
     """Two figures a series."""
     axes = style.read_axes(inputs)
@@ -93,7 +84,7 @@ def draw(inputs: style.Inputs, folder: Path) -> None:
 
 
 def main() -> None:
-    style.run("plot_forgetting", __doc__, find, draw)
+    style.run("plot_forgetting", __doc__, lambda run: style.find_analysis(run, "forgetting", ".json"), draw)
 
 
 if __name__ == "__main__":

@@ -34,5 +34,9 @@ def overall(languages: list[Cell]) -> tuple[float, float, float]:
     the errors are independent: sqrt(sum of squares) / number.
     """
     halves = [cell["half_width"] for cell in languages]
-    independent = sqrt(sum(half**2 for half in halves)) / len(halves)
-    return fmean(cell["value"] for cell in languages), fmean(halves), independent
+    return fmean(cell["value"] for cell in languages), fmean(halves), independent(halves)
+
+
+def independent(halves: list[float]) -> float:
+    """The half-width of the interval of a mean whose parts have these, and independent errors."""
+    return sqrt(sum(half**2 for half in halves)) / len(halves)

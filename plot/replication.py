@@ -12,13 +12,12 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from plot import style
-from plot.paper import FILES, Cell, read_paper
+from plot.paper import FILES, Cell, independent, read_paper
 from plot.run_facts import find_inputs, read_facts
 from plot.scores import is_number
 from snakmodel.config import BadInput, knob, read_command, run_script
@@ -126,7 +125,7 @@ def score_of(rows: list[Row], column: dict[str, str]) -> Ours:
 def mean_of(scores: list[tuple[float, float, float]]) -> Ours:
     """The mean of values, with the interval of a mean of independent errors."""
     value = fmean(value for value, _, _ in scores)
-    half = sqrt(sum(((high - low) / 2) ** 2 for _, low, high in scores)) / len(scores)
+    half = independent([(high - low) / 2 for _, low, high in scores])
     return value, value - half, value + half
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from plot.read_back import Row, in_words, read_back, to_csv
-from snakmodel.config import NoSettings, read_command
-from snakmodel.paths import PRETRAINED, Run
+from snakmodel.config import BadInput, NoSettings, read_command
+from snakmodel.paths import PRETRAINED, Run, stage_of
 from snakmodel.records import begin, read_json, write_beside, write_text
 
 COLUMN, PAGE = 3.03, 6.3  # inches: one column and the full text width of an ACL paper
@@ -37,6 +37,14 @@ def run(section: str, doc: str | None, find: Callable[[Run], Inputs], draw: Call
     if work is not None:
         draw(inputs, folder)
         work.finish()
+
+
+def find_analysis(run: Run, section: str, ending: str) -> Inputs:
+    """analysis/SECTION.parquet or .json, all series and steps together, and what find_axes finds."""
+    path = run.folder(section).with_suffix(ending)
+    if not path.is_file():
+        raise BadInput(f"{path} not found: run {stage_of(section).script} first")
+    return {section: path, **find_axes(run)}
 
 
 def find_axes(run: Run) -> Inputs:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from snakmodel.config import BadInput
 from snakmodel.prompts import Turns, conversation_ids, prompt_ids
-from snakmodel.shared_prefix import Choice, option_sums
+from snakmodel.shared_prefix import Choice, check_finite, check_length, option_sums
 
 Question = tuple[str | Turns, list[str]]  # prompt, options
 Scored = tuple[list[int], int]  # token ids, and the index (>= 1) of the first whose log-probability counts
@@ -115,19 +115,14 @@ def log_probabilities(
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Batch by batch: which sequences it holds, and log p [B, T] of their tokens, 0 where none is scored."""
     assert all(0 < first < len(ids) for ids, first in sequences), "a sum over no token would win"
-    longest = model.config.max_position_embeddings
     # neighbours in length pad each other least; with the longest first, too large a batch fails at once
     order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index][0]))
     while order:
         width = len(sequences[order[0]][0])
-        if width > longest:
-            raise BadInput(
-                f"{width:,} tokens are more than the model's {longest:,} positions; shorten text, or the window"
-            )
+        check_length(model, width)
         rows = max(1, batch_tokens // width)
         log_p_BT = batch_log_probabilities(model, [sequences[index] for index in order[:rows]])
-        if not log_p_BT.isfinite().all():
-            raise BadInput("the model's output is not finite (its training diverged, or its weights are damaged)")
+        check_finite(log_p_BT)
         yield order[:rows], log_p_BT
         order = order[rows:]
 

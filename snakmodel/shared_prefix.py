@@ -51,7 +51,8 @@ def check_length(model: PreTrainedModel, tokens: int) -> None:
     """Refuses what is longer than a model can read."""
     longest = model.config.max_position_embeddings
     if tokens > longest:
-        raise BadInput(f"{tokens:,} tokens are more than the model's {longest:,} positions; lower window or shorten")
+        told = f"{tokens:,} tokens are more than the model's {longest:,} positions"
+        raise BadInput(f"{told}; shorten text, or the window")
 
 
 def check_finite(numbers: torch.Tensor) -> None:

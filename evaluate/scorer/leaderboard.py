@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from scorer.scandeval_records import DANISH
 from snakmodel.config import BadInput
 from snakmodel.paths import BASELINES
 from snakmodel.printed_tables import to_html, to_latex, to_markdown
@@ -19,8 +20,6 @@ from snakmodel.records import read_json
 Row = dict[str, Any]
 NONE = "–"
 # the paper's columns come first, in its order
-ORDER = ["scala-da", "dansk", "angry-tweets", "nordjylland-news", "hellaswag-da", "scandiqa-da", "danske-talemaader"]
-ORDER += ["danish-citizen-tests"]
 LEAST = ("bits_per_byte",)  # metrics of held-out text, which are no scores
 INTERVALS = {
     True: "of the score itself, as another test set of this size would give it",
@@ -109,7 +108,7 @@ def language_of(row: Row) -> str:
 def read_board(rows: list[Row], all_steps: bool) -> tuple[dict[Any, str], Board]:
     """The columns, data set and metric, with their headings, and the scores of each model."""
     found = {(row["dataset"], row["metric"]) for row in rows}
-    columns = sorted(found, key=lambda column: (column[0] not in ORDER, *order(column[0]), column))
+    columns = sorted(found, key=lambda column: (column[0] not in DANISH, *order(column[0]), column))
     scores: Board = {}
     for row in rows if all_steps else ends_of_series(rows):
         half = (row["high"] - row["low"]) / 2
@@ -142,7 +141,7 @@ def make_table(
 
 def order(dataset: str) -> tuple[int, str]:
     """Where a data set's column stands."""
-    return (ORDER.index(dataset) if dataset in ORDER else 0), dataset
+    return (DANISH.index(dataset) if dataset in DANISH else 0), dataset
 
 
 def ends_of_series(rows: list[Row]) -> list[Row]:
