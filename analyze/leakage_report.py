@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analyze.findings import Found
-from analyze.intervals import wilson
 from analyze.sampled_ngrams import Sampled
+from snakmodel.intervals import wilson
 from snakmodel.ngrams import WORD
 from snakmodel.phrases import Phrases
 from snakmodel.printed_tables import escape_markdown, to_markdown

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rapidfuzz.distance import LCSseq
 
-from analyze.intervals import wilson
+from snakmodel.intervals import wilson
 
 Row = dict[str, Any]
 Items = list[tuple[str, str]]  # id, text

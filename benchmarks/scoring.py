@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from builtin import Inputs, Settings
+from builtin import Settings, read_inputs
 from scorer import generate, score
 from scorer.generate import write_answers
 
@@ -48,7 +48,7 @@ def main() -> None:
     command = read_command(Settings, "builtin", __doc__, ["--config", sys.argv[1]])
     s, repeats = command.settings, int(sys.argv[2]) if len(sys.argv) > 2 else 3
     sets = {name: find_testset(name, s.own, s.catalogue, "builtin.testsets") for name in s.testsets}
-    loaded = Inputs(s, sets).sets
+    loaded = list(read_inputs(s, sets, list(sets)).sets.values())
     model, tokenizer = load_scorer(read_series(command.run.series(PRETRAINED))[-1].location)
     window = min(s.prompt_window or model.config.max_position_embeddings, model.config.max_position_embeddings)
     ours = score.option_log_likelihoods, score.write_answers

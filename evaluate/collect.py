@@ -20,6 +20,7 @@ from scorer.leaderboard import Published, make_tables, read_published
 from scorer.scandeval_records import is_score, read_records
 
 from snakmodel.config import BadInput, knob, read_command, run_script
+from snakmodel.intervals import wilson
 from snakmodel.paths import BASELINES, PRETRAINED, Run
 from snakmodel.records import begin, missing, write_json, write_text
 
@@ -48,7 +49,7 @@ def main() -> None:
             raise BadInput(f"{command.config}: collect.also.{name}: {file} is not there")
         inputs[f"also {name}"] = Path(file)
     if not inputs:
-        raise BadInput(missing(run.folder("builtin") / "*/step-*/run.json"))
+        raise BadInput(missing(run.folder("builtin") / "*/run.json"))
     if Path(s.published).is_file():
         inputs["published"] = Path(s.published)
     work = begin(command, folder, inputs, derived=True)
@@ -62,10 +63,11 @@ def main() -> None:
         faults += wrong
     rows, again = without_repeats(row for record in records for row in score_rows(record, s.primary, faults))
     rows.sort(key=place_of)
-    write_json(folder / "scores.json", {"rows": rows})
+    judged = judged_rows(records)
+    write_json(folder / "scores.json", {"rows": rows} | ({"judged": judged} if judged else {}))
     write_text(folder / "scores.csv", to_csv(rows))
     published = read_published(Path(s.published)) if "published" in inputs else Published({}, {})
-    for kind, text in make_tables(rows, published, s.models, s.all_steps).items():
+    for kind, text in make_tables(rows, judged, published, s.models, s.all_steps).items():
         write_text(folder / f"leaderboard.{kind}", text)
     steps = {(row["series"], row["step"]) for row in rows if row["step"] is not None}
     others = {(row["series"], row["name"]) for row in rows if row["step"] is None}
@@ -116,7 +118,7 @@ def score_rows(record: dict[str, Any], primary: dict[str, str], faults: list[str
         if value is None:
             faults.append(f"{where}: {key.removeprefix('test_')} is not a number")
             continue
-        low, high = record["interval"].get(key) or (value, value)
+        low, high = record["interval"].get(key) or (None, None)  # one resample leaves none
         is_primary = key == f"test_{stands}"
         yield {
             **{name: record.get(name) for name in COPIED},
@@ -131,6 +133,21 @@ def score_rows(record: dict[str, Any], primary: dict[str, str], faults: list[str
             "items": record.get("items"),
             "failed": record.get("failed"),
         }
+
+
+def judged_rows(records: list[dict[str, Any]]) -> list[Row]:
+    """What people have accepted of the answers that data sets hold; the same whatever model was scored with them."""
+    counts = {
+        (record["dataset"], model): count for record in records for model, count in record.get("human", {}).items()
+    }
+    rows = []
+    for (dataset, model), count in sorted(counts.items()):
+        if not count["rated"]:
+            continue
+        low, high = wilson(count["accepted"], count["rated"])
+        share = {"value": 100 * count["accepted"] / count["rated"], "low": 100 * low, "high": 100 * high}
+        rows.append({"dataset": dataset, "model": model, **count, **share})
+    return rows
 
 
 def without_repeats(rows: Iterator[Row]) -> tuple[list[Row], int]:

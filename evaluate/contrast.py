@@ -23,8 +23,10 @@ from snakmodel.paths import PRETRAINED, Run, step_name, step_of
 from snakmodel.printed_tables import to_markdown
 from snakmodel.records import begin, missing, read_jsonl, write_json, write_text
 
-Scores = dict[str, float]  # item -> its score, 0..1
 Row = dict[str, Any]
+Scores = dict[str, float]  # item -> its score, 0..1
+Sets = dict[str, tuple[Row, Scores]]  # data set -> its record and its items, of one model
+ALIKE = ("split", "scorer_version")  # items of one number are others in another split; bfloat16 rounds otherwise
 SEARCHED = "test"  # the split whose items leakage.py looks for
 INSTRUCTIONS = "instructions"  # the corpus of leakage.py that pre-trained models have not read
 
@@ -43,40 +45,46 @@ def main() -> None:
     command = read_command(Settings, "contrast", __doc__)
     s, run = command.settings, command.run
     scored = find_scored(run)
-    pairs = [(find_model(scored, one), find_model(scored, other)) for one, other in checked(s.pairs)]
-    pairs = pairs or list(ends(scored))
+    models = list(scored)
+    pairs = [(find_model(models, one), find_model(models, other)) for one, other in checked(s.pairs)]
+    pairs = pairs or list(ends(models))
     for one, other in pairs:
-        check_split(one, other)
+        check_alike(read_records(scored[one]), read_records(scored[other]))
     leakage, folder = run.folder("leakage"), run.folder("contrast")
-    inputs: dict[str, str | Path] = {f"{series_of(path)}/{path.name}": path for path in scored}
+    inputs: dict[str, str | Path] = {
+        f"{series_of(model)}/{model.name}/{path.name}": path for model, paths in scored.items() for path in paths
+    }
     inputs |= {"leakage": leakage} if (leakage / "run.json").is_file() else {}
     work = begin(command, folder, inputs, derived=True)
     if work is None:
         return
     found = read_found(leakage / "items.parquet") if "leakage" in inputs else {}
-    models = {path: (read_jsonl(path / "records.jsonl")[0], read_scores(path)) for path in scored}
-    searched = [path for path in scored if models[path][0]["split"] == SEARCHED]
-    if found and len(searched) < len(scored):
-        print(f"leakage.py searches for items of the test split: {len(scored) - len(searched)} models' are of another")
-    contaminated = [row for path in searched for row in contamination_rows(*models[path], found, s)]
-    paired = [row for one, other in pairs for row in paired_rows(models[one], models[other], s)]
+    read = {model: read_sets(paths) for model, paths in scored.items()}
+    others = sum(record["split"] != SEARCHED for sets in read.values() for record, _ in sets.values())
+    if found and others:
+        print(f"leakage.py searches for items of the test split: {others} scores are of another")
+    contaminated = [row for sets in read.values() for row in contamination_rows(sets, found, s)]
+    paired = [row for one, other in pairs for row in paired_rows(read[one], read[other], s)]
     write_json(folder / "contamination.json", {"rows": contaminated})
     write_json(folder / "paired.json", {"rows": paired})
     write_text(folder / "contrasts.md", as_markdown(contaminated, paired))
-    work.finish(counts={"models": len(scored), "contamination": len(contaminated), "paired": len(paired)})
+    work.finish(counts={"models": len(models), "contamination": len(contaminated), "paired": len(paired)})
     told = "" if found else "; nothing is known of leakage: run analyze/leakage.py for clean and contaminated items"
-    print(f"{folder / 'contrasts.md'}: {len(contaminated)} and {len(paired)} rows of {len(scored)} models{told}")
+    print(f"{folder / 'contrasts.md'}: {len(contaminated)} and {len(paired)} rows of {len(models)} models{told}")
 
 
-def find_scored(run: Run) -> list[Path]:
-    """The folders of all models whose items have been scored, in order."""
+def find_scored(run: Run) -> dict[Path, list[Path]]:
+    """The folder of each model whose items have been scored, in order -> those of its data sets."""
     current, stale = find_records(run)
     found = [path for path in current if (path / "items.parquet").is_file()]
     for path in stale:
         print(f"left out, not finished or of another model: {path}")
     if not found:
-        raise BadInput(missing(run.folder("builtin") / "*/*/items.parquet"))
-    return sorted(found, key=lambda path: (series_of(path) != PRETRAINED, path))
+        raise BadInput(missing(run.folder("builtin") / "*/items.parquet"))
+    models: dict[Path, list[Path]] = {}
+    for path in sorted(found, key=lambda path: (series_of(path.parent) != PRETRAINED, path)):
+        models.setdefault(path.parent, []).append(path)
+    return models
 
 
 def checked(pairs: list[list[str]]) -> list[list[str]]:
@@ -85,14 +93,6 @@ def checked(pairs: list[list[str]]) -> list[list[str]]:
         if len(pair) != 2:
             raise BadInput(f"contrast.pairs: {pair} should be two models, [pretrained@0, pretrained@last], say")
     return pairs
-
-
-def check_split(one: Path, other: Path) -> None:
-    """Refuses two models that were scored on different splits: items of one number are others there."""
-    splits = [read_jsonl(path / "records.jsonl")[0]["split"] for path in (one, other)]
-    if splits[0] != splits[1]:
-        told = f"{name_of(one)} was scored on {splits[0]}, {name_of(other)} on {splits[1]}"
-        raise BadInput(f"contrast: {told}: no pairs of items")
 
 
 def find_model(scored: list[Path], name: str) -> Path:
@@ -127,14 +127,33 @@ def ends(scored: list[Path]) -> Iterator[tuple[Path, Path]]:
             yield steps[0], steps[-1]
 
 
-def read_scores(path: Path) -> dict[str, Scores]:
-    """Data set -> item -> score of one model."""
+def read_records(paths: list[Path]) -> dict[str, Row]:
+    """The record of each data set of one model."""
+    return {path.name: read_jsonl(path / "records.jsonl")[0] for path in paths}
+
+
+def read_sets(paths: list[Path]) -> Sets:
+    """Record and items' scores of each data set of one model."""
     import pyarrow.parquet as pq  # late: a finished stage says so at once
 
-    sets: dict[str, Scores] = {}
-    for row in pq.read_table(path / "items.parquet", columns=["dataset", "item", "score"]).to_pylist():
-        sets.setdefault(row["dataset"], {})[row["item"]] = row["score"]
+    sets: Sets = {}
+    for path, record in zip(paths, read_records(paths).values(), strict=True):
+        rows = pq.read_table(path / "items.parquet", columns=["item", "score"]).to_pylist()
+        sets[path.name] = record, {row["item"]: row["score"] for row in rows}
     return sets
+
+
+def way(record: Row) -> list[Any]:
+    """How items were scored, which must be the same for two of them to be a pair."""
+    return [record[key] for key in ALIKE]
+
+
+def check_alike(one: dict[str, Row], other: dict[str, Row]) -> None:
+    """Refuses two models that have data sets in common, but none that was scored alike."""
+    both = [dataset for dataset in one if dataset in other]
+    if both and all(way(one[dataset]) != way(other[dataset]) for dataset in both):
+        told = " and ".join(f"{model_name(r)} by {', '.join(way(r))}" for r in (one[both[0]], other[both[0]]))
+        raise BadInput(f"contrast: no pairs of items: {told}")
 
 
 def read_found(path: Path) -> dict[str, dict[str, dict[str, bool]]]:
@@ -148,16 +167,16 @@ def read_found(path: Path) -> dict[str, dict[str, dict[str, bool]]]:
     return found
 
 
-def contamination_rows(
-    record: Row, sets: dict[str, Scores], found: dict[str, dict[str, dict[str, bool]]], s: Settings
-) -> Iterator[Row]:
+def contamination_rows(sets: Sets, found: dict[str, dict[str, dict[str, bool]]], s: Settings) -> Iterator[Row]:
     """One row for each set that was searched for: the means of clean and of contaminated items, and their difference.
 
     A tuned model has read the instructions too. A baseline's own corpus is not known: an item that this run's corpus
     holds may be as easy or hard for other reasons, which it shows.
     """
-    read = [corpus for corpus in found if corpus != INSTRUCTIONS or record["series"] != PRETRAINED]
-    for dataset, scores in sets.items():
+    for dataset, (record, scores) in sets.items():
+        if record["split"] != SEARCHED:
+            continue
+        read = [corpus for corpus in found if corpus != INSTRUCTIONS or record["series"] != PRETRAINED]
         flags: dict[str, bool] = {}
         for corpus in read:
             for item, held in found[corpus].get(dataset, {}).items():
@@ -190,13 +209,13 @@ def interval(differences: np.ndarray | None, one: np.ndarray, other: np.ndarray)
     return {"difference": 100 * float(one.mean() - other.mean()), "low": low, "high": high}
 
 
-def paired_rows(one: tuple[Row, dict[str, Scores]], other: tuple[Row, dict[str, Scores]], s: Settings) -> Iterator[Row]:
-    """One row for each set that both models were asked: how much the other is ahead of the one, item by item."""
-    names = [model_name(record) for record, _ in (one, other)]
-    for dataset, scores in one[1].items():
-        others = other[1].get(dataset, {})
+def paired_rows(one: Sets, other: Sets, s: Settings) -> Iterator[Row]:
+    """One row for each set that both models were asked alike: how much the other is ahead of the one, item by item."""
+    for dataset in (dataset for dataset in one if dataset in other):
+        (record, scores), (other_record, others) = one[dataset], other[dataset]
+        names = [model_name(record), model_name(other_record)]
         items = [item for item in scores if item in others]
-        if not items:
+        if not items or way(record) != way(other_record):
             continue
         ones_I, others_I = (np.array([each[item] for item in items]) for each in (scores, others))
         rng = np.random.default_rng(s.seed)

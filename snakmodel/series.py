@@ -46,6 +46,11 @@ class Checkpoint:
             return Path(self.location)
         return f"{self.location}={self.row['commit']}" if "commit" in self.row else self.location
 
+    @property
+    def pinned(self) -> str:
+        """Where to load it from: of what is on the Hub the commit itself, whatever its revision means by then."""
+        return f"{split_revision(self.location)[0]}@{self.row['commit']}" if "commit" in self.row else self.location
+
 
 def split_revision(location: str | Path) -> tuple[str, str | None]:
     """ "ORG/NAME@step-00500" -> ("ORG/NAME", "step-00500"); None where no revision is named, as of any folder."""
@@ -141,6 +146,43 @@ def resolve_model(location: str) -> str:
     if folder.is_absolute() or location.startswith(".") or (location.count("/") and Path(folder.parts[0]).is_dir()):
         raise BadInput(f"{location}: no such folder; give a model's folder, a run's, or a Hub id such as ORG/NAME")
     return location
+
+
+def find_baselines(named: dict[str, str], folder: Path, where: str) -> dict[str, Checkpoint]:
+    """Models beside the series, by their names: folders, runs, or Hub ids, each pinned to a commit.
+
+    folder: where their records lie, a folder a name. A revision that has been resolved for these keeps its commit, so
+    that the same command goes on with the same model; without records it is what the Hub says now.
+    """
+    found = {}
+    for name, location in named.items():
+        if not re.fullmatch(r"\w[\w.+-]*", name):
+            raise BadInput(f"{where}: {name!r} should be a name of letters, digits, dots and dashes")
+        location = resolve_model(location)
+        row: dict[str, Any] = {"tokens": None}
+        if not Path(location).is_dir():
+            row["commit"] = recorded_commit(location, folder / name) or commit_of_baseline(location)
+        found[name] = Checkpoint(0, location, row)
+    return found
+
+
+def commit_of_baseline(location: str) -> str:
+    """The commit of a Hub id: its revision, if that is one, or what the Hub says."""
+    revision = split_revision(location)[1] or ""
+    if re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    from snakmodel.hub import commit_of  # late: of folders nothing is asked
+
+    return commit_of(location)
+
+
+def recorded_commit(location: str, folder: Path) -> str | None:
+    """The commit that a Hub id was at when the records in a folder were begun."""
+    for path in sorted(folder.rglob("started.json")):
+        model, _, commit = str(read_json(path)["inputs"]["model"]["path"]).partition("=")
+        if model == location and commit:
+            return commit
+    return None
 
 
 def parse_branch(text: str) -> tuple[Path, int]:

@@ -165,6 +165,15 @@ def share(items: list[T], part: str, where: str) -> list[T]:
     return items[int(match[1]) - 1 :: int(match[2])]
 
 
+def array_part() -> str:
+    """The share of a Slurm array's job, by its place in the array; of no array, all."""
+    if "SLURM_ARRAY_TASK_ID" not in os.environ:
+        return "1/1"
+    number, first, count = (int(os.environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "MIN", "COUNT"))
+    step = int(os.environ.get("SLURM_ARRAY_TASK_STEP", "1"))  # of --array=0-14:2
+    return f"{(number - first) // step + 1}/{count}"
+
+
 def nearest(word: str, choices: tuple[str, ...]) -> str:
     """ "did you mean ...?" or, where nothing is near, all choices."""
     if not choices:

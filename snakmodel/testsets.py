@@ -49,9 +49,10 @@ class TestSet:
     prompt: str | None = knob(
         None, "name of its wording in evaluate/scorer/prompts.yaml; null: the task's", execution=True
     )
-    accepted: str | None = knob(
-        None,
-        "column that says whether people accepted the answer in the row; the others are no answers",
+    judged: dict[str, list[str]] = knob(
+        {},
+        "model whose answers people have judged -> [column of its answer, column of the verdict: accepted or not]; "
+        "what they accepted is what answers are compared with, in place of `answer`",
         execution=True,
     )
     shots: int | None = knob(None, "examples in a prompt; null: the task's in ScandEval", low=0, execution=True)

@@ -1,5 +1,6 @@
 """What tests share: a small tokenizer, small models, and one run of the whole miniature."""
 
+import copy
 import io
 import os
 import re
@@ -163,3 +164,19 @@ def tiny_run(tmp_path_factory):
     recipes = write_recipe(folder / "test.yaml", **main), write_recipe(folder / "base.yaml", **base)
     succeed("runs/tiny.sh", *recipes, program="bash")
     return recipes[0]
+
+
+def write_set(folder, rows, split="test"):
+    """A split of a set in a folder of its own."""
+    from snakmodel.records import write_jsonl
+
+    write_jsonl(folder / f"{split}.jsonl", rows)
+    return str(folder)
+
+
+@pytest.fixture
+def plain(tokenizer):
+    """The tests' tokenizer without its chat template, of a model that was not tuned."""
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = None
+    return tokenizer

@@ -1,12 +1,12 @@
 """Clean items beside contaminated ones, one checkpoint beside another: pytest tests/test_contrast.py"""
 
-import builtin
 import contrast
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import run_main, write_recipe
+from scorer.kept import write_items
 
 from snakmodel.config import BadInput
 from snakmodel.records import identity, read_json, read_jsonl, write_json, write_jsonl
@@ -29,10 +29,13 @@ def recipe(tmp_path):
             {"dataset": "s", "item": item, "prediction": "", "answer": "", "score": float(each), "margin": None}
             for item, each in zip(ITEMS, right, strict=True)
         ]
-        builtin.write_items(folder / "items.parquet", rows if series != "baselines" else rows[:80])
+        folder = folder / "s"
+        write_items(folder / "items.parquet", rows if series != "baselines" else rows[:80])
         step = None if series == "baselines" else int(name[5:])
         facts = {"series": series, "step": step, "tokens": step, "name": name if step is None else None}
-        write_jsonl(folder / "records.jsonl", [facts | {"scorer": "builtin", "scorer_version": "2", "split": "test"}])
+        write_jsonl(
+            folder / "records.jsonl", [facts | {"scorer": "builtin", "scorer_version": "3 float32", "split": "test"}]
+        )
         model = tmp_path / f"run/models/{name}"  # of the baseline nothing is there
         if step is not None:
             write_json(model / "config.json", {"step": step})
@@ -74,7 +77,7 @@ def test_pairing_tells_apart_what_two_intervals_would_not(recipe, tmp_path):
     one, same = read_json(tmp_path / "run/contrasts/paired.json")["rows"]
     assert (one["other"], one["items"], one["unpaired_items"]) == ("baselines@fond", 80, 20)
     assert (same["difference"], same["low"], same["high"], same["share_above_0"]) == (0, 0, 0, 0)
-    scores = contrast.read_scores(tmp_path / "run/records/builtin/pretrained/step-00050")["s"]
+    scores = contrast.read_sets([tmp_path / "run/records/builtin/pretrained/step-00050/s"])["s"][1]
     apart = 1.96 * 100 * np.std(list(scores.values())) / 10 * 2**0.5  # of two models that are asked different items
     pair = run_main(contrast, recipe, "pairs=[]") and read_json(tmp_path / "run/contrasts/paired.json")["rows"][0]
     assert pair["high"] - pair["low"] < 2 * apart
@@ -83,15 +86,16 @@ def test_pairing_tells_apart_what_two_intervals_would_not(recipe, tmp_path):
 def test_what_is_not_scored_and_what_is_no_pair_is_one_line(recipe, tmp_path):
     with pytest.raises(BadInput, match="'pretrained@7' is not scored; choose from pretrained@0, pretrained@50, base"):
         run_main(contrast, recipe, "pairs=[[pretrained@7, pretrained@0]]")
-    record = tmp_path / "run/records/builtin/baselines/fond/records.jsonl"
+    record = tmp_path / "run/records/builtin/baselines/fond/s/records.jsonl"
     write_jsonl(record, [row | {"split": "val"} for row in read_jsonl(record)])
-    with pytest.raises(BadInput, match="pretrained@0 was scored on test, baselines@fond on val: no pairs of items"):
+    told = "no pairs of items: pretrained@0 by test, 3 float32 and baselines@fond by val, 3 float32"
+    with pytest.raises(BadInput, match=told):
         run_main(contrast, recipe, "pairs=[[pretrained@0, baselines@fond]]")
     with pytest.raises(BadInput, match=r"\['pretrained@0'\] should be two models"):
         run_main(contrast, recipe, "pairs=[[pretrained@0]]")
     assert not (tmp_path / "run/contrasts").exists()
     said = run_main(contrast, recipe)
-    assert "searches for items of the test split: 1 models' are of another" in said and "2 and 1 rows" in said
+    assert "searches for items of the test split: 1 scores are of another" in said and "2 and 1 rows" in said
     write_json(tmp_path / "run/models/step-00050/config.json", {"step": "trained again"})
     assert "left out, not finished or of another model: " in run_main(contrast, recipe)
     (tmp_path / "run/analysis/leakage/run.json").unlink()

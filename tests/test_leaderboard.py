@@ -13,7 +13,7 @@ def rows_of(*what, **changes):
 
 def lines_of(rows):
     """The cells of the last table in Markdown."""
-    table = make_tables(rows, Published({}, {}), {}, False)["md"].rpartition("\n## ")[2]
+    table = make_tables(rows, [], Published({}, {}), {}, False)["md"].rpartition("\n## ")[2]
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if "@" in line]
 
 
@@ -33,12 +33,12 @@ def test_the_first_and_last_step_stand_in_the_leaderboard_or_all():
     steps = [row | {"step": step, "dataset": name} for row in rows[:1] for step in range(200) for name in ("a", "b")]
     names = [
         line.split("|")[1]
-        for line in make_tables(steps, Published({}, {}), {}, False)["md"].splitlines()
+        for line in make_tables(steps, [], Published({}, {}), {}, False)["md"].splitlines()
         if "@" in line
     ]
     assert [name.strip() for name in names] == ["pretrained@0", "pretrained@199"]
-    assert make_tables(steps, Published({}, {}), {}, True)["md"].count("pretrained@") == 200
-    assert "# Leaderboard" in make_tables([], Published({}, {}), {}, True)["md"]
+    assert make_tables(steps, [], Published({}, {}), {}, True)["md"].count("pretrained@") == 200
+    assert "# Leaderboard" in make_tables([], [], Published({}, {}), {}, True)["md"]
 
 
 def test_of_many_models_the_live_table_shows_those_that_are_not_there_yet():

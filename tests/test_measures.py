@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import CHRF
-from scorer import entities, metrics
+from scorer import entities, judges, metrics
 from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+from snakmodel.config import BadInput
 
 
 def random_cases(make, count=1_000, seed=0):
@@ -91,12 +93,21 @@ def test_measures_of_texts_are_the_libraries():
     ascii_only = [[text.translate(str.maketrans("øÅ", "zq")) for text in pair] for pair in pairs]
     scorer = RougeScorer(["rougeL"])  # its own tokenizer knows ASCII only
     expected = [scorer.score(*pair)["rougeL"].fmeasure for pair in ascii_only]
-    assert metrics.rouge_l(*zip(*pairs, strict=True)) == pytest.approx(expected)
+    alone = [([answer], text) for answer, text in pairs]
+    assert metrics.rouge_l(*zip(*alone, strict=True)) == pytest.approx(expected)
     for start in range(0, 1_000, 10):
         answers, predicted = zip(*pairs[start : start + 10], strict=True)
         expected = CHRF().corpus_score(list(predicted), [list(answers)]).score / 100
-        assert metrics.chrf(answers, predicted) == expected
-    assert metrics.rouge_l(["på åen"], ["pa aen"]) == [0]
+        assert metrics.chrf([[answer] for answer in answers], predicted) == expected
+    assert metrics.rouge_l([["på åen"]], ["pa aen"]) == [0]
+
+
+def test_of_several_right_texts_the_nearest_counts():
+    answers, predicted = [["en by ved en å", "to byer"], ["en bog"]], ["to byer", "en båd"]
+    assert metrics.rouge_l(answers, predicted) == [1, pytest.approx(1 / 2)]
+    assert metrics.chrf(answers[:1], predicted[:1]) == 1
+    streams = [["to byer", "en bog"], ["en by ved en å", ""]]
+    assert metrics.chrf(answers, predicted) == CHRF().corpus_score(predicted, streams).score / 100
 
 
 def test_the_interval_is_scandevals_arithmetic():
@@ -138,6 +149,51 @@ def test_bertscore_is_the_librarys_and_no_answer_gets_nothing(small_bert):
     pairs = random_cases(lambda rng: [random_text(rng, rng.randint(1, 8)) for _ in range(2)])
     answers, predicted = zip(*pairs, strict=True)
     _, _, expected = library(list(predicted), list(answers), model_type=str(small_bert), num_layers=2)
-    found = metrics.bert_scores(answers, predicted, small_bert, 2)
+    found = judges.bert_scores([[answer] for answer in answers], predicted, small_bert, 2)
     assert found == pytest.approx(expected.tolist(), abs=1e-5) and len(set(found)) > 500
-    assert metrics.bert_scores(["by", "by"], [" ", "by"], small_bert, 2) == [0, pytest.approx(1)]
+    assert judges.bert_scores([["by"], ["an", "by"]], [" ", "by"], small_bert, 2) == [0, pytest.approx(1)]
+
+
+@pytest.fixture(scope="module")
+def small_judge(small_bert, tmp_path_factory):
+    """A classifier of pairs with random weights: 0 contradicted, 1 entailment, 2 neutral."""
+    import shutil
+
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    folder = tmp_path_factory.mktemp("judge")
+    for path in small_bert.glob("tokenizer*"):
+        shutil.copy(path, folder)
+    torch.manual_seed(18)  # which says either about as often
+    config = BertConfig.from_pretrained(small_bert, max_position_embeddings=48, initializer_range=0.5)
+    config.id2label = {0: "contradicted", 1: "Entailment", 2: "neutral"}
+    config.label2id = {label: place for place, label in config.id2label.items()}
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+def test_the_entailment_score_is_the_librarys_and_no_answer_follows_from_nothing(small_judge):
+    from transformers import pipeline
+
+    pairs = random_cases(lambda rng: [random_text(rng, rng.randint(1, 40)), random_text(rng, rng.randint(1, 12))])
+    library = pipeline("text-classification", model=str(small_judge), tokenizer=str(small_judge), device="cpu")
+    asked = [{"text": text, "text_pair": summary} for text, summary in pairs]
+    expected = [float(found["label"] == "Entailment") for found in library(asked, truncation="longest_first")]
+    found = judges.entailment_scores(*zip(*pairs, strict=True), small_judge, "entailment")
+    assert found == expected and 100 < sum(found) < 900
+    assert judges.entailment_scores(["by", "by"], [" ", ""], small_judge, "entailment") == [0, 0]
+    with pytest.raises(BadInput, match="has no label 'yes', only contradicted, entailment, neutral"):
+        judges.entailment_scores(["by"], ["by"], small_judge, "yes")
+
+
+def test_models_that_judge_are_named_with_their_commit(small_bert):
+    assert judges.find_judges(str(small_bert), 2, None, "entailment") == ((small_bert, 2), None)
+    with pytest.raises(BadInput, match="builtin.bertscore_layers: bert-score has no choice for"):
+        judges.find_judges(str(small_bert), None, None, "entailment")
+    with pytest.raises(BadInput, match="builtin.entailment: 'ORG/NAME' is no folder, and names no revision"):
+        judges.find_judges(None, None, "ORG/NAME", "entailment")
+    with pytest.raises(
+        BadInput, match="builtin.entailment: ORG/NAME@main is not in the cache .* HF_HUB_OFFLINE is set"
+    ):
+        judges.find_judges(None, None, "ORG/NAME@main", "entailment")

@@ -1,38 +1,26 @@
-"""Sets in ScandEval's format: prompts, answers, measures, records and items: pytest tests/test_scored_sets.py"""
+"""Sets in ScandEval's format: prompts, examples and answers: pytest tests/test_scored_sets.py"""
 
-import copy
 import json
 import random
 from collections import Counter
 
-import builtin
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import run_main, save_step, small_model, write_recipe
+from conftest import small_model, write_set
 from scorer import entities, generate, prompts, score
 from scorer.examples import Wording, find_wording, read_examples
 
 from snakmodel import testsets
 from snakmodel.config import BadInput
 from snakmodel.likelihood import encode, option_log_likelihoods, split_options, sum_log_probabilities
-from snakmodel.prompts import set_format
-from snakmodel.records import read_jsonl, write_jsonl
-from snakmodel.series import write_series
+from snakmodel.prompts import conversation_ids, set_format
 
 MODEL = small_model(8446, initializer_range=0.3)  # its predictions depend on all that came before
 RNG = random.Random(8446)
 SHOTS = " ".join(f"w{RNG.randrange(3, 60)}" for _ in range(24))  # what all prompts begin with
 NAMES = {"per": "person", "loc": "sted", "org": "organisation", "misc": "diverse"}
-
-
-@pytest.fixture
-def plain(tokenizer):
-    """The tests' tokenizer without its chat template, of a model that was not tuned."""
-    tokenizer = copy.deepcopy(tokenizer)
-    tokenizer.chat_template = None
-    return tokenizer
 
 
 def prompt(words):
@@ -86,15 +74,32 @@ def test_entities_are_written_into_lists_whose_names_are_given(plain, monkeypatc
     written = iter([['"w3", "w4 w5"], "w6"', "w9"], ["]", '"w7", "w8']])
     seen = []
     monkeypatch.setattr(generate, "write_answers", lambda *given: seen.append(given[2]) or next(written))
-    asked = encode(plain, ["w3", "w4"])
-    first, second = generate.write_lists(MODEL, plain, asked, ["person", "sted"], 8, 64)
+    first, second = generate.write_lists(MODEL, plain, ["w3", "w4"], ["person", "sted"], 8, 64, 64)
     assert json.loads(first) == {"person": ["w3", "w4 w5"], "sted": []}
     assert json.loads(second) == {"person": [], "sted": ["w7"]}, "what has no end is no name"
     assert (
         generate.begin_list(json.loads(first) | {"sted": []}, "x") == '{"person": ["w3", "w4 w5"], "sted": [], "x": ['
     )
-    assert all(ids[:2] == prompt for row in seen for ids, prompt in zip(row, asked, strict=True))
-    assert all(ids.count(1) == 1 for row in seen for ids in row), "one BOS"
+    assert seen[0] == encode(plain, ['w3 {"person": [', 'w4 {"person": ['])
+    assert seen[1] == encode(plain, ['w3 {"person": ["w3", "w4 w5"], "sted": [', 'w4 {"person": [], "sted": ['])
+
+
+@pytest.mark.parametrize("format", [None, "chat", "alpaca"])
+def test_a_list_is_asked_for_as_a_reader_meets_it_and_within_the_window(plain, format):
+    written = {"per": ["w3 w4", "w5", "w6"], "loc": ["w7"]}
+    prompt, begun = "w8 w9", '{"per": ["w3 w4", "w5", "w6"], "loc": ["w7"], "org": ['
+    if format:
+        set_format(plain, format)
+        prompt = [{"role": "user", "content": "w8 w9"}]
+        whole = conversation_ids(plain, [*prompt, {"role": "assistant", "content": begun}])
+        ids = generate.begun_ids(plain, prompt, written, "org", 64)
+        assert ids == whole[: len(ids)] and set(whole[len(ids) :]) <= {0, 2}, "but for how an answer ends"
+    else:
+        ids = generate.begun_ids(plain, prompt, written, "org", 64)
+        assert ids == encode(plain, [f"w8 w9 {begun}"])[0]
+    shorter = generate.begun_ids(plain, prompt, written, "org", len(ids) - 1)
+    assert shorter == generate.begun_ids(plain, prompt, written | {"per": ["w3 w4", "w5"]}, "org", 64)
+    assert len(shorter) < len(ids) and written["per"] == ["w3 w4", "w5", "w6"], "they still count"
 
 
 def test_equal_options_are_a_tie_that_the_first_wins():
@@ -112,11 +117,6 @@ def test_entities_are_the_same_as_tags_and_as_an_answer():
     assert entities.to_tags(tokens, {"ukendt": ["Ida"], "sted": ["3"]}, NAMES) == ["O"] * 7
     with pytest.raises(BadInput, match="row 3: tag 'B-DATO' is none of O, B- or I- with LOC, ORG, PER, MISC"):
         entities.read_tags(["O", "B-dato"], "row 3")
-
-
-def write_set(folder, rows, split="test"):
-    write_jsonl(folder / f"{split}.jsonl", rows)
-    return str(folder)
 
 
 SENTIMENT = [{"text": f"w{n} \n\n w9", "label": ["negative", "neutral", "positive"][n % 3]} for n in range(3, 33)]
@@ -201,91 +201,25 @@ def test_a_set_is_read_from_parquet_csv_and_json_lines(tmp_path):
 
 
 def test_what_people_did_not_accept_is_no_answer_and_their_verdicts_are_told(tmp_path):
-    rows = [{"query": f"w{n}", "input": "", "said": "w7", "good": n % 3 == 0} for n in range(9)]
+    rows = [
+        {"query": f"w{n}", "more": "", "said": "w7", "good": n % 3 == 0, "other": "w8 w9", "fine": -1 if n else 1}
+        for n in range(9)
+    ]
+    rows[8] |= {"fine": None}
     write_set(tmp_path, rows)
-    asked = {"text": ["query", "input"], "answer": "said", "accepted": "good", "task": "instruction", "shots": 0}
+    judged = {"one": ["said", "good"], "two": ["other", "fine"]}
+    asked = {"text": ["query", "more"], "judged": judged, "task": "instruction", "shots": 0}
     loaded = score.load_set("k", testsets.TestSet(str(tmp_path), **asked), "test", 0)
-    assert [example.id for example in loaded.examples] == ["0", "3", "6"] and loaded.human == (9, 3)
+    assert [example.id for example in loaded.examples] == ["0", "3", "6"]
+    assert [example.gold for example in loaded.examples] == [["w7", "w8 w9"], ["w7"], ["w7"]]
+    assert loaded.human == {"one": (9, 3), "two": (8, 1)}, "one answer was shown to nobody"
     write_set(tmp_path, [rows[0] | {"good": "ja"}])
-    with pytest.raises(BadInput, match="good should be true or false, got 'ja'"):
+    with pytest.raises(BadInput, match="row 0: good should be 1 or true, or -1, 0 or false, got 'ja'"):
         score.load_set("k", testsets.TestSet(str(tmp_path), **asked), "test", 0)
-
-
-@pytest.fixture
-def recipe(tmp_path, plain):
-    """Sets of all tasks of a word's length, a series of two steps, and a baseline that prefers w7 after anything."""
-    letters = {"text": "w3\na. w4\nb. w5", "label": "a"}
-    tagged = {"tokens": ["w7", "w8"], "labels": ["B-PER", "O"]}
-    asked = {"context": "w3 w4", "question": "w5", "answers": {"text": ["w7", "w4"]}}
-    changed = {"text": "w3 w4", "target_text": "w7 w7"}
-    sets = {
-        "sentiment": [{"text": "w3", "label": label} for label in ("negative", "neutral", "positive")],
-        "acceptability": [{"text": "w3", "label": label} for label in ("correct", "incorrect")],
-        "knowledge": [letters, letters | {"label": "b"}],
-        **{"common-sense": [letters] * 2, "entities": [tagged] * 2, "reading": [asked] * 2},
-        **{"summary": [changed] * 2, "translation": [changed] * 2, "instruction": [changed] * 2},
-    }
-    own = {}
-    for task, rows in sets.items():
-        for split in ("train", "val", "test"):
-            write_set(tmp_path / "run/sets" / task, rows[: 1 if split == "val" else None], split)
-        own[f"small-{task}"] = {"path": f"{tmp_path}/run/sets/{task}", "text": [], "task": task, "shots": 1}
-        own[f"small-{task}"] |= {"answer_tokens": 2, "language": "nb" if task == "summary" else "da"}
-    rows, models = [], tmp_path / "run/models"
-    for step in (0, 50):
-        rows.append(save_step(models / f"step-{step:05d}", step, small_model(step), plain))
-    write_series(models, "planted", rows)
-    fond = small_model(0)
-    with torch.no_grad():
-        for name, weight in fond.named_parameters():  # nothing is added to the embedding, which is all ones
-            weight.fill_(1 if "norm" in name or "embed" in name else 0)
-        fond.lm_head.weight[7] = 1
-    save_step(tmp_path / "fond", 0, fond, plain)
-    (tmp_path / "fond/run.json").unlink()
-    section = {"testsets": list(own), "own": own, "baselines": {"fond": str(tmp_path / "fond")}}
-    return write_recipe(tmp_path / "recipe.yaml", builtin=section)
-
-
-def test_all_tasks_are_scored_with_their_items_and_a_baseline_beside_the_series(recipe, tmp_path):
-    said = run_main(builtin, recipe)
-    assert said.count("small-") == 27 and "baselines fond: " in said
-    records = tmp_path / "run/records/builtin"
-    written = read_jsonl(records / "baselines/fond/records.jsonl")
-    for record in written + read_jsonl(records / "pretrained/step-00050/records.jsonl"):
-        assert record["results"]["total"]["test_" + record["metric"]] is not None
-        assert (record["scorer"], record["scorer_version"], record["split"]) == ("builtin", score.VERSION, "test")
-    facts = [(record["series"], record["step"], record["name"], record["tokens"]) for record in written]
-    assert set(facts) == {("baselines", None, "fond", None)}
-    found = {record["dataset"]: record for record in written}
-    assert {record["metric"] for record in written} == {"macro_f1", "accuracy", "micro_f1", "f1", "rouge_l", "chrf"}
-    assert found["small-reading"]["results"]["total"] == {
-        **{"test_f1": pytest.approx(200 / 3), "test_f1_se": 0, "test_em": 0, "test_em_se": 0}
-    }, "it writes w7 w7 where w7 is right"
-    assert found["small-summary"]["results"]["total"]["test_rouge_l"] == 100
-    assert found["small-summary"]["dataset_languages"] == ["nb"]
-    assert (found["small-entities"]["failed"], found["small-entities"]["items"]) == (0, 2)
-    assert found["small-knowledge"]["chance"] == 50 and found["small-reading"]["chance"] is None
-    items = pq.read_table(records / "baselines/fond/items.parquet").to_pylist()
-    assert len(items) == sum(record["items"] for record in written) == 19
-    assert {**items[0], "margin": 0} == {
-        **{"dataset": "small-sentiment", "item": "0", "prediction": "positiv", "answer": "negativ"},
-        **{"score": 0.0, "margin": 0},
-    }
-    assert all((item["margin"] is None) == (item["dataset"].split("-", 1)[1] in score.WRITTEN) for item in items)
-    assert run_main(builtin, recipe).count("done") == 3
-    assert "fond: small-sentiment" in run_main(builtin, recipe, "split=val", f"run_dir={tmp_path}/run", "--overwrite")
-    record = read_jsonl(records / "baselines/fond/records.jsonl")[0]
-    assert (record["split"], record["validation_split"], record["items"]) == ("val", True, 1)
-
-
-def test_what_changes_the_asking_is_another_input_and_what_does_not_is_not(recipe, tmp_path):
-    run_main(builtin, recipe, "steps=0", "baselines={}")
-    assert run_main(builtin, recipe, "steps=0", "baselines={}", "batch_tokens=64").count("done") == 1
-    with pytest.raises(BadInput, match="was made with another wording.small-reading"):
-        run_main(builtin, recipe, "steps=0", "baselines={}", "own.small-reading.shots=0")
-    with pytest.raises(BadInput, match="'a/b' should be a name of letters"):
-        run_main(builtin, recipe, "baselines={a/b: x}")
-    with pytest.raises(BadInput, match="'small-reading' says no task; add task: to its description"):
-        run_main(builtin, recipe, "own.small-reading.task=null")
-    with pytest.raises(BadInput, match="builtin.bertscore: 'ORG/NAME' is no folder, and names no revision"):
-        run_main(builtin, recipe, "bertscore=ORG/NAME", "bertscore_layers=2", "steps=50")
+    write_set(tmp_path, rows[1:2])
+    with pytest.raises(BadInput, match="people accepted no answer to its 1 items; nothing can be compared"):
+        score.load_set("k", testsets.TestSet(str(tmp_path), **asked), "test", 0)
+    with pytest.raises(BadInput, match=r"judged.one should be \[ANSWER, VERDICT\], two columns, got \['said'\]"):
+        find_wording("k", testsets.TestSet(str(tmp_path), **asked | {"judged": {"one": ["said"]}}))
+    with pytest.raises(BadInput, match="judged is for tasks summary, translation, instruction, not sentiment"):
+        find_wording("k", testsets.TestSet(str(tmp_path), **asked | {"task": "sentiment"}))

@@ -159,21 +159,23 @@ def test_planted_models_score_what_is_known_of_them(recipe, tmp_path):
     assert (best["metric"], best["language"], best["tokens"], best["scorer"]) == ("accuracy", "da", 1600, "builtin")
     # F1 of expected counts: 8 of 16 right among 16 + 10, and 2 of 4 right among 4 + 10
     assert values[0, "tiny-sentiment"]["chance"] == pytest.approx(100 * (2 * 8 / 26 + 2 * 2 / 14) / 2)
-    sentiment = read_jsonl(tmp_path / "run/records/builtin/pretrained/step-00050/records.jsonl")[-1]
+    (sentiment,) = read_jsonl(tmp_path / "run/records/builtin/pretrained/step-00050/tiny-sentiment/records.jsonl")
     assert (sentiment["task"], len(sentiment["results"]["raw"]["test"])) == ("sentiment-classification", 10)
 
 
 def test_more_steps_invalidate_nothing_and_an_interrupted_one_is_scored_again_alike(recipe, tmp_path):
     run_main(builtin, recipe, "steps=0,50")
-    step = tmp_path / "run/records/builtin/pretrained/step-00050"
+    step = tmp_path / "run/records/builtin/pretrained/step-00050/tiny-sentiment"
     before = {name: (step / name).read_bytes() for name in ("run.json", "records.jsonl")}
     assert run_main(builtin, recipe, "batch_tokens=64", "steps=50,100").count("done") == 1
     assert (step / "run.json").read_bytes() == before["run.json"]
     assert "21 scores of 3 steps" in run_main(collect, recipe) and "collect: done" in run_main(collect, recipe)
     (step / "run.json").unlink()
     assert f"left out, not finished or of another model: {step}" in run_main(collect, recipe)
-    assert {row["step"] for row in read_json(tmp_path / "run/scores/scores.json")["rows"]} == {0, 100}
+    rows = read_json(tmp_path / "run/scores/scores.json")["rows"]
+    assert {row["step"] for row in rows if row["dataset"] == "tiny-sentiment"} == {0, 100}
     assert run_main(builtin, recipe).count("done") == 2
     assert (step / "records.jsonl").read_bytes() == before["records.jsonl"]
+    assert run_main(builtin, recipe, "testsets=[tiny-sentiment]", "held_out={}").count("done") == 3
     with pytest.raises(BadInput, match="seed 4242, now 1"):
         run_main(builtin, recipe, "seed=1")

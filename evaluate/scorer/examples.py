@@ -26,10 +26,13 @@ from snakmodel.settings import nearest
 from snakmodel.tables import FORMATS, column, read_rows
 from snakmodel.testsets import Task, TestSet
 
-WRITTEN = ("entities", "reading", "summary", "translation", "instruction")  # tasks whose answers a model writes itself
+COMPARED = ("summary", "translation", "instruction")  # tasks whose answers are compared with a text
+WRITTEN = ("entities", "reading", *COMPARED)  # tasks whose answers a model writes itself
 LETTERS = ("knowledge", "common-sense")
 SHOTS: dict[Task, int] = {"acceptability": 12, "sentiment": 12, "entities": 8, "reading": 4, "summary": 1}
 ANSWER_TOKENS: dict[Task, int] = {"entities": 128, "reading": 32, "summary": 256, "translation": 256}  # ScandEval's
+VERDICTS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "-1": False, "-1.0": False, "false": False}
+UNJUDGED = ("none", "nan", "")
 OPTION = re.compile(r"^\s*([a-z])[.)] ", flags=re.MULTILINE)
 
 
@@ -40,8 +43,8 @@ class Example(NamedTuple):
     slots: dict[str, str]  # what a wording takes: text and, of reading, question
     answer: str  # as a prompt says it
     options: list[str]  # as a prompt says them; none where the answer is written
-    gold: Any  # the place of the right option; tokens and tags; the right answers; a text to compare with
-    accepted: bool = True  # by people who were asked
+    gold: Any  # the place of the right option; tokens and tags; else the texts that count as right
+    verdicts: tuple[tuple[str, bool], ...] = ()  # of people: whose answer they were shown, and whether they accepted it
 
 
 @dataclass
@@ -60,6 +63,11 @@ def find_wording(name: str, testset: TestSet) -> Wording | None:
         return None
     path = Path(__file__).with_name("prompts.yaml")
     wordings = load_yaml(path)
+    if testset.judged and testset.task not in COMPARED:
+        raise BadInput(f"test set {name}: judged is for tasks {', '.join(COMPARED)}, not {testset.task}")
+    for model, columns in testset.judged.items():
+        if len(columns) != 2:
+            raise BadInput(f"test set {name}: judged.{model} should be [ANSWER, VERDICT], two columns, got {columns}")
     key = testset.prompt or ("choice" if testset.task in LETTERS else str(testset.task))
     if key not in wordings:
         raise BadInput(f"test set {name}: prompts.yaml has no wording {key!r}; {nearest(key, tuple(wordings))}")
@@ -78,13 +86,7 @@ def read_examples(name: str, testset: TestSet, wording: Wording | None, split: s
     for number, row in split_rows(name, testset, split):
         label = f"test set {name} ({split}), row {number}"
         id = str(column(row, testset.id, label)) if testset.id else str(number)
-        example = READERS[testset.task or ""](id, row, testset, wording, label)
-        if testset.accepted:
-            verdict = column(row, testset.accepted, label)
-            if verdict not in (True, False):  # 1 and 0 are too
-                raise BadInput(f"{label}: {testset.accepted} should be true or false, got {verdict!r}")
-            example = example._replace(accepted=bool(verdict))
-        examples.append(example)
+        examples.append(READERS[testset.task or ""](id, row, testset, wording, label))
     if not examples:
         raise BadInput(f"test set {name} ({testset.path}): no items in its split {split!r}")
     return examples
@@ -190,9 +192,21 @@ def read_question(id: str, row: dict[str, Any], testset: TestSet, wording: Wordi
 
 
 def read_target(id: str, row: dict[str, Any], testset: TestSet, wording: Wording, label: str) -> Example:
-    """A text, and what is to be made of it."""
-    target = one_line(text_of(row, testset.answer or "target_text", label))
-    return Example(id, {"text": one_line(join(row, testset, label))}, target, [], target)
+    """A text, and what is to be made of it: what the row says, or the answers that people have accepted."""
+    slots = {"text": one_line(join(row, testset, label))}
+    if not testset.judged:
+        target = one_line(text_of(row, testset.answer or "target_text", label))
+        return Example(id, slots, target, [], [target])
+    verdicts, accepted = [], []
+    for model, (answer, verdict) in testset.judged.items():
+        said = str(column(row, verdict, label)).strip().lower()
+        if said in UNJUDGED:
+            continue
+        if said not in VERDICTS:
+            raise BadInput(f"{label}: {verdict} should be 1 or true, or -1, 0 or false, got {row[verdict]!r}")
+        verdicts.append((model, VERDICTS[said]))
+        accepted += [one_line(text_of(row, answer, label))] if VERDICTS[said] else []
+    return Example(id, slots, accepted[0] if accepted else "", [], accepted, tuple(verdicts))
 
 
 READERS = {

@@ -6,11 +6,13 @@ Shapes: B prompts of a batch, T tokens of a row, P of the shared prefix, V vocab
 import json
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
 
 from snakmodel.likelihood import encode
+from snakmodel.prompts import Turns, conversation_ids
 from snakmodel.shared_prefix import check_finite, check_length, common_length, for_rows, read_prefix
 
 MOST_ENTITIES = 5  # of a kind in an answer, as in ScandEval
@@ -45,26 +47,51 @@ def write_answers(
 
 
 def write_lists(
-    model: Any, tokenizer: Any, prompts: Sequence[list[int]], names: list[str], most_tokens: int, batch_tokens: int
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str | Turns],
+    names: list[str],
+    most_tokens: int,
+    window: int,
+    batch_tokens: int,
 ) -> list[str]:
     """A JSON object of lists of texts in answer to each prompt, such as {"person": ["Ida"], "sted": []}.
 
     Names and brackets are given, as ScandEval's grammar forces them; what stands in a list is the model's, up to its
-    closing bracket or an equal share of `most_tokens`. Of what is no JSON, the texts between quotes count.
+    closing bracket or an equal share of `most_tokens`. Of what is no JSON, the texts between quotes count. Where what
+    was written has filled the window, a later list is asked for without the last texts before it; they still count.
     """
     objects: list[dict[str, list[str]]] = [{} for _ in prompts]
+    room = max(1, most_tokens // len(names))
     for name in names:
-        begun = [begin_list(each, name) for each in objects]
-        continued = [
-            [*ids, *encode(tokenizer, [text])[0][1:]]
-            for ids, text in zip(prompts, begun, strict=True)  # without BOS
+        asked = [
+            begun_ids(tokenizer, prompt, each, name, window - room)
+            for prompt, each in zip(prompts, objects, strict=True)
         ]
-        room = max(1, most_tokens // len(names))
-        for each, written in zip(
-            objects, write_answers(model, tokenizer, continued, room, ["]", "\n"], batch_tokens), strict=True
-        ):
+        found = write_answers(model, tokenizer, asked, room, ["]", "\n"], batch_tokens)
+        for each, written in zip(objects, found, strict=True):
             each[name] = re.findall(r'"([^"]+)"', written.partition("]")[0])[:MOST_ENTITIES]
     return [json.dumps(each, ensure_ascii=False) for each in objects]
+
+
+def begun_ids(
+    tokenizer: Any, prompt: str | Turns, written: dict[str, list[str]], name: str, most_tokens: int
+) -> list[int]:
+    """Token ids of a prompt and of its answer up to where the next list begins, as a reader meets both."""
+    begun = begin_list(written, name)
+    if isinstance(prompt, str):
+        ids = encode(tokenizer, [f"{prompt} {begun}"])[0]
+    else:  # what an answer that ends here and one that goes on have in common
+        ended, longer = (
+            conversation_ids(tokenizer, [*prompt, {"role": "assistant", "content": begun + more}])
+            for more in ("", " x")
+        )
+        ids = [one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(ended, longer, strict=False))]
+    longest = max(written, key=lambda each: len(written[each]), default=None)
+    if len(ids) > most_tokens and longest is not None and written[longest]:
+        shorter = written | {longest: written[longest][:-1]}
+        return begun_ids(tokenizer, prompt, shorter, name, most_tokens)
+    return ids
 
 
 def begin_list(written: dict[str, list[str]], name: str) -> str:

@@ -1,9 +1,10 @@
 """The records that the scorers have kept: which are finished, and of the models as they are now."""
 
 from pathlib import Path
+from typing import Any
 
 from snakmodel.paths import BASELINES, HUB, Run, step_name, step_of
-from snakmodel.records import identity, read_json
+from snakmodel.records import identity, read_json, write_beside
 from snakmodel.series import read_series
 
 
@@ -48,3 +49,14 @@ def model_of(folder: Path, run: Run) -> tuple[str, str]:
         return BASELINES, parts[1]
     place = next(number for number, part in enumerate(parts) if step_of(part) is not None)
     return "/".join(parts[:place]), parts[place]
+
+
+def write_items(path: Path, items: list[dict[str, Any]]) -> None:
+    """One item a row: what was answered, what is right, its score from 0 to 1, and a choice's margin in nats."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = [(name, pa.string()) for name in ("dataset", "item", "prediction", "answer")]
+    schema = pa.schema([*texts, ("score", pa.float64()), ("margin", pa.float64())])
+    with write_beside(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(items, schema=schema), temporary)

@@ -19,7 +19,8 @@ from snakmodel.records import read_json
 
 Row = dict[str, Any]
 NONE = "–"
-# the paper's columns come first, in its order
+JUDGED = "Answers that people have judged"
+JUDGED_NOTE = "Of the models that the data set's makers showed them. No score of a model here is derived from these."
 LEAST = ("bits_per_byte",)  # metrics of held-out text, which are no scores
 INTERVALS = {
     True: "of the score itself, as another test set of this size would give it",
@@ -40,7 +41,7 @@ class Score:
     """A cell."""
 
     value: float
-    half: float  # of the interval
+    half: float | None  # of the interval; None: there is none
 
 
 Board = dict[str, dict[Any, Score]]  # model -> column -> score
@@ -60,8 +61,13 @@ def read_published(path: Path) -> Published:
     return Published(named, rows)
 
 
-def make_tables(rows: list[Row], published: Published, models: dict[str, str], all_steps: bool) -> dict[str, str]:
-    """The leaderboards as Markdown, LaTeX and HTML, by the ends of their files' names."""
+def make_tables(
+    rows: list[Row], judged: list[Row], published: Published, models: dict[str, str], all_steps: bool
+) -> dict[str, str]:
+    """The leaderboards as Markdown, LaTeX and HTML, by the ends of their files' names.
+
+    judged: a row a data set and model whose answers people have judged (collect.judged_rows).
+    """
     shown = [row for row in rows if row["primary"] and row["metric"] not in LEAST]
     texts: dict[str, list[str]] = {"md": [], "tex": [], "html": []}
     for kind, mine in groupby(sorted(shown, key=kind_of), kind_of):
@@ -87,12 +93,26 @@ def make_tables(rows: list[Row], published: Published, models: dict[str, str], a
             texts["md"].append(f"## {name}\n\n{note}\n\n{to_markdown(head, lines)}")
             texts["tex"].append(f"% {name}. {note}\n{to_latex(head, lines)}")
             texts["html"].append(to_html(head, lines, name, note))
+    if judged:
+        head = ["model", "data set", "accepted", "of", "share (%)", "95 % interval (Wilson)"]
+        lines = [
+            [row["model"], row["dataset"], f"{row['accepted']:,}", f"{row['rated']:,}", *share_of(row)]
+            for row in judged
+        ]
+        texts["md"].append(f"## {JUDGED}\n\n{JUDGED_NOTE}\n\n{to_markdown(head, lines, names=2)}")
+        texts["tex"].append(f"% {JUDGED}. {JUDGED_NOTE}\n{to_latex(head, lines)}")
+        texts["html"].append(to_html(head, lines, JUDGED, JUDGED_NOTE))
     page = '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Leaderboard</title>\n'
     return {
         "md": "\n".join(["# Leaderboard\n", *texts["md"]]),
         "tex": "\n".join(texts["tex"]),
         "html": page + "\n".join(texts["html"]) + "</html>\n",
     }
+
+
+def share_of(row: Row) -> list[str]:
+    """The share of accepted answers and its interval, in %."""
+    return [f"{row['value']:.1f}", f"{row['low']:.1f} to {row['high']:.1f}"]
 
 
 def kind_of(row: Row) -> tuple[str, str, str, str]:
@@ -111,7 +131,7 @@ def read_board(rows: list[Row], all_steps: bool) -> tuple[dict[Any, str], Board]
     columns = sorted(found, key=lambda column: (column[0] not in DANISH, *order(column[0]), column))
     scores: Board = {}
     for row in rows if all_steps else ends_of_series(rows):
-        half = (row["high"] - row["low"]) / 2
+        half = None if row["low"] is None else (row["high"] - row["low"]) / 2
         scores.setdefault(model_name(row), {})[row["dataset"], row["metric"]] = Score(row["value"], half)
     return {(dataset, metric): f"{dataset} ({metric})" for dataset, metric in columns}, scores
 
@@ -135,7 +155,8 @@ def make_table(
         for name in [name for name in published.rows if models.get(name) == model]:
             drawn.add(name)
             lines.append(paper_line(name, published, list(columns)))
-    lines += [paper_line(name, published, list(columns)) for name in published.rows if name not in drawn]
+    others = [paper_line(name, published, list(columns)) for name in published.rows if name not in drawn]
+    lines += [line for line in others if set(line[1:]) != {NONE}]  # of sets that the paper has not
     return ["model", *columns.values(), "average"], lines
 
 
@@ -161,8 +182,9 @@ def model_name(row: Row) -> str:
 
 
 def average(cells: list[Score]) -> Score:
-    """The mean of scores, their errors taken for independent."""
-    half = math.sqrt(sum(cell.half**2 for cell in cells)) / len(cells)
+    """The mean of scores, their errors taken for independent; one without an interval leaves none."""
+    halves = [cell.half for cell in cells if cell.half is not None]
+    half = math.sqrt(sum(half**2 for half in halves)) / len(cells) if len(halves) == len(cells) else None
     return Score(sum(cell.value for cell in cells) / len(cells), half)
 
 
@@ -173,7 +195,9 @@ def rank(cells: dict[str, Score]) -> dict[str, int]:
 
 def in_cell(score: Score | None, place: int | None) -> str:
     """ "66.70 ± 1.20 (1)"."""
-    return NONE if score is None else f"{score.value:.2f} ± {score.half:.2f} ({place})"
+    if score is None:
+        return NONE
+    return f"{score.value:.2f}{'' if score.half is None else f' ± {score.half:.2f}'} ({place})"
 
 
 def paper_line(name: str, published: Published, columns: list[tuple[str, str]]) -> list[str]:

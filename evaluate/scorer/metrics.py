@@ -8,7 +8,7 @@ import string
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -86,34 +86,18 @@ class Words:
         return re.findall(r"\w+", text.lower())
 
 
-def rouge_l(answers: Sequence[str], predicted: Sequence[str]) -> list[float]:
-    """F1 of the longest common run of words, with gaps, of each pair (Lin 2004)."""
+def rouge_l(answers: Sequence[list[str]], predicted: Sequence[str]) -> list[float]:
+    """F1 of the longest common run of words, with gaps, of each text with the nearest of its right ones (Lin 2004)."""
     from rouge_score.rouge_scorer import RougeScorer  # late: it takes a second
 
     scorer = RougeScorer(["rougeL"], tokenizer=Words())
-    return [float(scorer.score(*pair)["rougeL"].fmeasure) for pair in zip(answers, predicted, strict=True)]
+    return [float(scorer.score_multi(*pair)["rougeL"].fmeasure) for pair in zip(answers, predicted, strict=True)]
 
 
-def chrf(answers: Sequence[str], predicted: Sequence[str]) -> float:
-    """sacreBLEU's chrF of all pairs together (Popović 2015)."""
-    return float(CHRF().corpus_score(list(predicted), [list(answers)]).score) / 100
-
-
-def bert_scores(answers: Sequence[str], predicted: Sequence[str], folder: Path, layers: int | None) -> list[float]:
-    """F1 of BERTScore (Zhang et al. 2020) of each pair, with the model in a folder; an empty answer gets 0.
-
-    layers: how many of the model's are used; None: bert-score's own choice for a model of the folder's name.
-    """
-    from bert_score import BERTScorer
-
-    scorer = BERTScorer(model_type=str(folder), num_layers=layers)
-    written = [number for number, text in enumerate(predicted) if text.strip()]
-    scores = [0.0] * len(predicted)
-    if written:
-        _, _, found = scorer.score([predicted[number] for number in written], [answers[number] for number in written])
-        for number, score in zip(written, found.tolist(), strict=True):
-            scores[number] = score
-    return scores
+def chrf(answers: Sequence[list[str]], predicted: Sequence[str]) -> float:
+    """sacreBLEU's chrF of all texts together, each with the nearest of its right ones (Popović 2015)."""
+    streams = list(zip_longest(*answers))  # sacreBLEU skips the None of texts that have fewer right ones
+    return float(CHRF().corpus_score(list(predicted), streams).score) / 100
 
 
 def resample(count: int, resamples: int, seed: int) -> np.ndarray:

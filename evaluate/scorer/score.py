@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,18 +10,8 @@ import numpy as np
 from scorer.entities import to_tags
 from scorer.examples import ANSWER_TOKENS, SHOTS, WRITTEN, Example, Wording, find_wording, read_examples
 from scorer.generate import begin_list, write_answers, write_lists
-from scorer.metrics import (
-    Scores,
-    bert_scores,
-    chance_level,
-    chrf,
-    class_scores,
-    draws,
-    entity_scores,
-    exact_match,
-    rouge_l,
-    word_f1,
-)
+from scorer.judges import Judges, bert_scores, entailment_scores
+from scorer.metrics import Scores, chance_level, chrf, class_scores, draws, entity_scores, exact_match, rouge_l, word_f1
 from scorer.prompts import Prompt, draw_shots, make_prompts
 from snakmodel.config import BadInput
 from snakmodel.likelihood import encode, option_log_likelihoods
@@ -41,7 +30,7 @@ TASKS = {
     "translation": ("translation", ["chrf", "rouge_l"]),
     "instruction": ("instruction-following", ["rouge_l", "chrf"]),
 }
-VERSION = "2"  # of the built-in scorer: another one where a change moves scores
+VERSION = "3"  # of the built-in scorer: another one where a change moves scores
 # nats: what lies closer is equal but for rounding; the first option then wins, however items were batched
 TIE = 1e-4
 
@@ -55,7 +44,7 @@ class Loaded:
     wording: Wording | None  # None: items stand by themselves
     examples: list[Example]
     shots: list[Example]
-    human: tuple[int, int] | None  # answers that people have judged, and those that they accepted
+    human: dict[str, tuple[int, int]]  # whose answers people have judged -> how many, and how many they accepted
 
 
 class Answered(NamedTuple):
@@ -85,20 +74,28 @@ def load_set(name: str, testset: TestSet, split: str, seed: int) -> Loaded:
     revision = resolve_revision(testset.path, testset.revision, f"test set {name}")
     testset = replace(testset, revision=revision)
     wording = find_wording(name, testset)
-    judged = read_examples(name, testset, wording, split)
-    examples = [example for example in judged if example.accepted]
+    asked = read_examples(name, testset, wording, split)
+    examples = [example for example in asked if answerable(example, testset)]
     if not examples:
-        raise BadInput(f"test set {name}: people accepted none of its {len(judged)} answers; there is nothing to ask")
+        raise BadInput(f"test set {name}: people accepted no answer to its {len(asked)} items; nothing can be compared")
     assert testset.task is not None
     count = testset.shots if testset.shots is not None else SHOTS.get(testset.task, 5)
     shots: list[Example] = []
     if wording is not None and count:
         if split == "train":
             raise BadInput(f"test set {name}: its items are the split that examples are drawn from; say shots: 0")
-        pool = [example for example in read_examples(name, testset, wording, "train") if example.accepted]
+        pool = [each for each in read_examples(name, testset, wording, "train") if answerable(each, testset)]
         shots = draw_shots(pool, testset.task, count, seed)
-    human = (len(judged), len(examples)) if testset.accepted else None
+    human: dict[str, tuple[int, int]] = {}
+    for model in testset.judged:
+        verdicts = [accepted for example in asked for judged, accepted in example.verdicts if judged == model]
+        human[model] = len(verdicts), sum(verdicts)
     return Loaded(name, testset, wording, examples, shots, human)
+
+
+def answerable(example: Example, testset: TestSet) -> bool:
+    """Whether there is something that answers can be compared with."""
+    return not testset.judged or bool(example.gold)
 
 
 def answer(model: Any, tokenizer: Any, loaded: Loaded, window: int, batch_tokens: int) -> Answered:
@@ -123,11 +120,12 @@ def answer(model: Any, tokenizer: Any, loaded: Loaded, window: int, batch_tokens
     for kept in sorted({prompt.shots for prompt in prompts}):
         group = [number for number, prompt in enumerate(prompts) if prompt.shots == kept]
         if written:
-            ids = [prompts[number].ids for number in group]
             if loaded.testset.task == "entities" and loaded.wording:
                 names = list(loaded.wording.labels.values())
-                found = write_lists(model, tokenizer, ids, names, most, batch_tokens)
+                texts_asked = [prompts[number].text for number in group]
+                found = write_lists(model, tokenizer, texts_asked, names, most, window, batch_tokens)
             else:
+                ids = [prompts[number].ids for number in group]
                 found = write_answers(model, tokenizer, ids, most, ["\n\n"], batch_tokens)
             for number, text in zip(group, found, strict=True):
                 texts[number] = text
@@ -146,11 +144,8 @@ def choose(sums: list[float], right: int) -> tuple[int, float]:
     return place, sums[right] - max(total for other, total in enumerate(sums) if other != right)
 
 
-def measure(loaded: Loaded, answered: Answered, resamples: np.ndarray, bert: tuple[Path, int] | None) -> Measured:
-    """The measures of a set's answers over resamples of its items, and each item's own score.
-
-    bert: the folder of BERTScore's model, and how many of its layers are used.
-    """
+def measure(loaded: Loaded, answered: Answered, resamples: np.ndarray, judges: Judges) -> Measured:
+    """The measures of a set's answers over resamples of its items, and each item's own score."""
     task = loaded.testset.task or ""
     metrics = TASKS[task][1]
     golds = [example.gold for example in loaded.examples]
@@ -175,16 +170,19 @@ def measure(loaded: Loaded, answered: Answered, resamples: np.ndarray, bert: tup
         scores = [word_f1(*pair) for pair in pairs]
         raw = averages({"f1": scores, "em": [exact_match(*pair) for pair in pairs]}, resamples)
     else:
-        rights = golds
+        rights = [gold[0] for gold in golds]
         each = {"rouge_l": rouge_l(golds, answered.texts)}
-        if bert is not None and task == "summary":
-            each = {"bertscore": bert_scores(golds, answered.texts, *bert)} | each
+        if judges.bert is not None and task == "summary":
+            each = {"bertscore": bert_scores(golds, answered.texts, *judges.bert)} | each
             metrics = ["bertscore", *metrics]
+        if judges.entailment is not None and task == "summary":
+            articles = [example.slots["text"] for example in loaded.examples]
+            each["entailment"] = entailment_scores(articles, answered.texts, *judges.entailment)
         raw = averages(each, resamples)
         for row, chosen in zip(raw, resamples, strict=True):
             row["chrf"] = chrf(draws(golds, chosen), draws(answered.texts, chosen))
         if metrics[0] == "chrf":
-            scores = [chrf([right], [text]) for right, text in zip(golds, answered.texts, strict=True)]
+            scores = [chrf([gold], [text]) for gold, text in zip(golds, answered.texts, strict=True)]
         else:
             scores = each[metrics[0]]
     items = [
@@ -199,24 +197,3 @@ def measure(loaded: Loaded, answered: Answered, resamples: np.ndarray, bert: tup
 def averages(each: dict[str, Sequence[float]], resamples: np.ndarray) -> list[Scores]:
     """Of each resample the mean of the items' scores."""
     return [{name: float(np.mean(np.array(scores)[chosen])) for name, scores in each.items()} for chosen in resamples]
-
-
-def bert_model(location: str, layers: int | None) -> tuple[Path, int]:
-    """The folder of BERTScore's model, a local one or ORG/NAME@REVISION, and how many of its layers are used."""
-    from bert_score.utils import model2layers
-    from huggingface_hub import snapshot_download
-
-    name, _, revision = location.partition("@")
-    if layers is None and name not in model2layers:
-        raise BadInput(f"builtin.bertscore_layers: bert-score has no choice for {name}; say how many to use")
-    folder = Path(location)
-    if not folder.is_dir():
-        if not revision:
-            raise BadInput(f"builtin.bertscore: {location!r} is no folder, and names no revision; give ORG/NAME@COMMIT")
-        try:
-            files = ["*.json", "*.txt", "*.model", "*.safetensors"]
-            folder = Path(snapshot_download(name, revision=revision, allow_patterns=files))
-        except Exception as error:  # the library raises what its back-ends raise
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise BadInput(f"builtin.bertscore: {location} cannot be had ({reason}); give a folder") from error
-    return folder, layers if layers is not None else model2layers[name]
