@@ -1,12 +1,16 @@
 """The built-in scorer as a script: what is scored, kept, resumed and refused: pytest tests/test_builtin.py"""
 
 import math
+import signal
+import subprocess
+import sys
+import time
 
 import builtin
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import run_main, save_step, small_model, write_recipe, write_set
+from conftest import ROOT, run_main, save_step, small_model, write_recipe, write_set
 from scorer import score
 
 from snakmodel.config import BadInput
@@ -178,3 +182,21 @@ def test_a_baseline_on_the_hub_keeps_the_commit_that_it_was_at(tmp_path, monkeyp
     assert find_baselines(named, tmp_path, "x")["other"].pinned == f"ORG/NAME@{'a' * 40}", "as its records"
     (tmp_path / "other/s/started.json").unlink()
     assert find_baselines(named, tmp_path, "x")["other"].pinned == f"ORG/NAME@{'b' * 40}"
+
+
+def test_killed_it_goes_on_with_what_is_missing_and_ends_with_the_same_records(recipe, tmp_path):
+    records = tmp_path / "run/records/builtin"
+    command = [sys.executable, "evaluate/builtin.py", "--config", str(recipe)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not list(records.glob("pretrained/step-00050/*/run.json")):
+            time.sleep(0.01)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    kept = {path: path.read_bytes() for path in records.glob("*/*/*/run.json")}
+    assert 9 < len(kept) < 27
+    run_main(builtin, recipe)
+    assert all(path.read_bytes() == before for path, before in kept.items()), "what was there is not scored again"
+    once = {path: path.read_bytes() for path in sorted(records.glob("*/*/*/records.jsonl"))}
+    assert len(once) == 27
+    run_main(builtin, recipe, "--overwrite")
+    assert {path: path.read_bytes() for path in once} == once
