@@ -136,19 +136,17 @@ def main() -> None:
 
 def ask_alone(s: Settings, sets: dict[str, TestSet]) -> dict[str, Settings]:
     """Data set's name -> the settings that ask for it alone: its record lasts while these are as they were."""
-    how: dict[str, Any]
     common: dict[str, Any] = {name: getattr(s, name) for name in ("resamples", "seed", "batch_tokens")}
     found = {}
     for language, path in s.held_out.items():
-        how = {"held_out_documents": s.held_out_documents, "window": s.window}
-        found[f"held-out-{language}"] = Settings(held_out={language: path}, **how, **common)
+        alone = Settings(held_out={language: path}, held_out_documents=s.held_out_documents, window=s.window, **common)
+        found[f"held-out-{language}"] = alone
     for name, testset in sets.items():
         if name in found or not re.fullmatch(r"\w[\w.+-]*", name):
             raise BadInput(f"builtin.testsets: {name!r} is to be a folder's name of its own; call the set otherwise")
-        how = {name: getattr(s, name) for name in ("split", "prompt_window")}
-        if testset.task == "summary":
-            how |= {name: getattr(s, name) for name in JUDGES}
-        found[name] = Settings(testsets=[name], own={name: testset}, **how, **common)
+        judges: dict[str, Any] = {each: getattr(s, each) for each in JUDGES} if testset.task == "summary" else {}
+        how = {"split": s.split, "prompt_window": s.prompt_window} | judges | common
+        found[name] = Settings(testsets=[name], own={name: testset}, **how)
     return found
 
 
@@ -186,6 +184,8 @@ def describe_inputs(s: Settings, sets: dict[str, TestSet]) -> dict[str, dict[str
         asked.append(wording and asdict(wording))
         digest = hashlib.sha256(repr(asked).encode()).hexdigest()
         files[name] = {f"testsets.{name}": data, f"wording.{name}": digest}
+        if testset.task == "summary":
+            files[name] |= {judge: at for judge in ("bertscore", "entailment") if (at := getattr(s, judge))}
     return files
 
 
