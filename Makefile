@@ -62,11 +62,13 @@ $(INSTALLED): requirements.txt pyproject.toml
 	touch $@
 
 # ScandEval and EuroEval, each where its pins can have their own way; torch is the CPU build where that was installed first
-.PHONY: scandeval euroeval
+.PHONY: scandeval euroeval euroeval-gpu
 
 scandeval: .venv-scandeval/.installed
 
 euroeval: .venv-euroeval/.installed
+
+euroeval-gpu: .venv-euroeval-gpu/.installed
 
 .venv-scandeval/.installed: evaluate/requirements-scandeval.txt
 	$(PYTHON) -m venv .venv-scandeval
@@ -79,4 +81,13 @@ euroeval: .venv-euroeval/.installed
 	$(PYTHON) -m venv .venv-euroeval
 	.venv-euroeval/bin/pip install --quiet -r evaluate/requirements-euroeval.txt
 	.venv-euroeval/bin/euroeval --help > /dev/null
+	touch $@
+
+# pins for vLLM are of one Python; PYTHON=... of the command line goes before this
+.venv-euroeval-gpu/.installed: PYTHON = python3.12
+.venv-euroeval-gpu/.installed: evaluate/requirements-euroeval-gpu.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2> /dev/null || { echo "Python 3.12 is needed, which $(PYTHON) is not; name one: make euroeval-gpu PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv-euroeval-gpu
+	.venv-euroeval-gpu/bin/pip install --quiet -r evaluate/requirements-euroeval-gpu.txt
+	.venv-euroeval-gpu/bin/euroeval --help > /dev/null
 	touch $@

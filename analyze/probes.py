@@ -18,6 +18,7 @@ from snakmodel.documents import evenly, sample_texts
 from snakmodel.paths import PRETRAINED, step_name
 from snakmodel.records import begin, is_current, read_json, write_json, write_jsonl
 from snakmodel.series import choose, read_series
+from snakmodel.tables import no_rows
 from snakmodel.testsets import TestSet, find_testset, read_testset, testset_inputs
 
 CONTROL = "held-out"  # the name of the control among the sets
@@ -99,7 +100,7 @@ def read_texts(s: Settings, sets: dict[str, TestSet]) -> dict[str, tuple[Items, 
     for name, testset in sets.items():
         items = [(item.id, item.text) for item in read_testset(name, testset)]
         if not items:
-            raise BadInput(f"test set {name} ({testset.path}): no item of split {testset.split!r}")
+            raise no_rows(f"test set {name}", testset.path, testset.split)
         paraphrases: Items = []
         if column := s.paraphrases.get(name):
             other = replace(testset, text=[column], options=None, answer=None)

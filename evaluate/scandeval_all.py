@@ -8,7 +8,6 @@ A process a model, with all data sets that are missing, one a GPU; a data set's 
 so that after an interruption the same command goes on with what is missing. A record is believed, never an exit status.
 """
 
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import BASELINES, PRETRAINED, step_name
 from snakmodel.records import begin, is_current, read_json, remove_folder
 from snakmodel.series import Checkpoint, choose, read_series, resolve_model
-from snakmodel.settings import share
+from snakmodel.settings import array_part, share
 from snakmodel.signals import STOPPED
 
 
@@ -105,15 +104,6 @@ def find_jobs(command: Command[Settings], where: str) -> list[Job]:
     return jobs
 
 
-def array_part() -> str:
-    """The share of a Slurm array's job, by its place in the array; of no array, all."""
-    if "SLURM_ARRAY_TASK_ID" not in os.environ:
-        return "1/1"
-    number, first, count = (int(os.environ[f"SLURM_ARRAY_TASK_{name}"]) for name in ("ID", "MIN", "COUNT"))
-    step = int(os.environ.get("SLURM_ARRAY_TASK_STEP", "1"))  # of --array=0-14:2
-    return f"{(number - first) // step + 1}/{count}"
-
-
 def is_scored(job: Job, dataset: str) -> bool:
     """Whether a data set's record is there, and of the model as it is now."""
     return is_current(job.place / dataset, {"model": job.inputs["model"]})
@@ -135,8 +125,10 @@ def open_works(job: Job, command: Command[Settings]) -> None:
     """Opens what is to be scored of a model; a checkpoint that has changed since is scored again."""
     for dataset in job.datasets:
         folder = job.place / dataset
-        if (folder / "run.json").is_file() and not is_scored(job, dataset) and not command.check:
+        if (folder / "run.json").is_file() and not is_scored(job, dataset):
             print(f"scandeval {job.label} {dataset}: the checkpoint has changed, so it is scored again", flush=True)
+            if command.check:
+                continue
             remove_folder(folder)
         work = begin(command, folder, job.inputs, quiet=True)
         if work is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pretrain.adopt import locate
 from snakmodel.config import BadInput, fill_in, load_yaml, read_recipe, run_script, to_dataclass
 from snakmodel.paths import stage_of
 from snakmodel.records import read_json, write_json
@@ -46,6 +47,8 @@ def main() -> None:
     failures = fetch_all(needs_of(recipe), run_dir / "prefetch.json") + fetch_identifier(recipe)
     for name in streamed(recipe):
         print(f"{name}: is streamed from the Hub while it is read: run read_sources.py where there is internet")
+    if "scandeval" in recipe and not (recipe["scandeval"] or {}).get("data"):
+        print("scandeval: the program fetches data sets itself; without internet give scandeval.data and offline: true")
     if "download" in recipe:
         command = [sys.executable, stage_of("download").script, "--config", str(config)]
         if subprocess.run(command).returncode != 0:
@@ -64,26 +67,37 @@ def needs_of(recipe: dict[str, Any]) -> list[Need]:
     for name, section in sections.items():
         if "init_from" in section:
             found.append(Need(f"{name}.init_from", "model", section["init_from"]))
-        for key, location in (section.get("also_tune") or {}).items():
-            found.append(Need(f"{name}.also_tune.{key}", "model", location))
-        for key, location in (section.get("baselines") or {}).items():
-            found.append(Need(f"{name}.baselines.{key}", "model", *split_revision(location)))
+        for several in ("also_tune", "baselines"):
+            for key, location in entries(section, several):
+                found.append(Need(f"{name}.{several}.{key}", "model", *split_revision(location)))
+        for judge in ("bertscore", "entailment"):  # of what a model has written
+            if section.get(judge):
+                found.append(Need(f"{name}.{judge}", "model", *split_revision(section[judge])))
         if section.get("backend") == "encoder" and "encoder" in section:
             found.append(Need(f"{name}.encoder", "model", section["encoder"]))
         for key, each in (section.get("sets") or {}).items():
             source = (each.get("path", ""), each.get("revision"), each.get("configuration"))
             found.append(Need(f"{name}.sets.{key}", "dataset", *source))
         found += testsets_of(name, section) + testsets_of(f"{name}.decontaminate", section.get("decontaminate"))
+    for series, adopted in entries(recipe.get("adopt") or {}, "series"):
+        for step, revision in entries(adopted, "revisions"):
+            location = locate(adopted["repository"], revision)
+            found.append(Need(f"adopt.series.{series}.revisions.{step}", "model", *split_revision(location)))
     models = {need.id for need in found}
     for name, section in sections.items():
         tokenizers = {key: section[key] for key in ("tokenizer", "extend") if section.get(key)}
-        tokenizers |= {f"tokenizers.{key}": location for key, location in (section.get("tokenizers") or {}).items()}
+        tokenizers |= {f"tokenizers.{key}": location for key, location in entries(section, "tokenizers")}
         for key, location in tokenizers.items():
             if location not in models:  # a model comes with its own
                 found.append(Need(f"{name}.{key}", "tokenizer", location))
     runs = tuple(str(recipe[key]) for key in ("run_dir", "base_run") if recipe.get(key))
     once = {(n.kind, n.id, n.revision, n.configuration): n for n in reversed(found)}
     return [n for n in reversed(once.values()) if is_on_hub(n.id) and "{" not in n.id and not n.id.startswith(runs)]
+
+
+def entries(section: dict[str, Any], key: str) -> list[tuple[Any, Any]]:
+    """The entries of a mapping in a section; null leaves one out, or says that it is not known."""
+    return [(name, value) for name, value in (section.get(key) or {}).items() if value is not None]
 
 
 def testsets_of(where: str, search: Any) -> list[Need]:

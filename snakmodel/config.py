@@ -5,7 +5,7 @@
 `key=value` changes the script's own section, `section.key=value` another one, `run_dir=out/x` the run's folder.
 In a section, "{run_dir}" and "{base_run}" (the run that this one continues) stand for the recipe's own values.
 A recipe may say `extends: other.yaml`; its own keys win, section by section and key by key; an entry of the other's
-(a source, an instruction set) is left out by `NAME: null`.
+(a source, an instruction set, a baseline) is left out by `NAME: null`, unless null is one of the values it can have.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar, get_args
 import yaml
 
 from snakmodel.paths import SECTIONS, Run
-from snakmodel.settings import BadInput, CommandLineText, convert, knob, nearest, to_dataclass
+from snakmodel.settings import BadInput, CommandLineText, LeftOut, convert, knob, nearest, to_dataclass
 
 S = TypeVar("S")
 # a script's one door
@@ -127,7 +127,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
 def merge_into(base: dict[str, Any], new: dict[str, Any], origins: dict[str, str], file: str, prefix: str) -> None:
     """Puts `new` into `base`, mapping by mapping, noting where each dotted key comes from."""
     for key, value in new.items():
-        origins[f"{prefix}{key}"] = file
+        origins[f"{prefix}{key}"] = LeftOut(file) if value is None and key in base else file
         if value is None and prefix and isinstance(base.get(key), dict):
             del base[key]  # an entry of the recipe that is extended, which this one does without
         elif isinstance(value, dict):

@@ -12,6 +12,7 @@ from typing import Any
 
 from snakmodel.config import BadInput
 from snakmodel.records import missing
+from snakmodel.tables import no_rows
 from snakmodel.testsets import TestSet
 
 
@@ -41,7 +42,7 @@ def read_items(testset: TestSet) -> list[dict[str, Any]]:
             id = str(number - 1 if testset.id is None else row.get(testset.id))
             items.append({"id": id, "prompt": " ".join(row[column] for column in testset.text), **item})
     if not items:
-        raise BadInput(f'{path}: no rows with "split": "{testset.split}"')
+        raise no_rows("test set", path, testset.split)
     options = sorted(items[0]["options"])
     if any(sorted(item["options"]) != options for item in items):
         return items

@@ -44,7 +44,7 @@ STAGES = (
     Stage("pretrain", "pretrain/train.py", "checkpoints"),
     Stage("export", "pretrain/export.py", "models", per_step=True),
     Stage("publish", "pretrain/publish.py", ""),
-    Stage("adopt", "pretrain/adopt.py", ""),
+    Stage("adopt", "pretrain/adopt.py", "adopted"),
     Stage("instructions", "finetune/instructions.py", "instruct/data"),
     Stage("finetune", "finetune/train.py", "instruct/adapters", per_step=True),
     Stage("preferences", "finetune/preferences.py", "instruct/adapters", per_step=True),

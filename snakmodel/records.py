@@ -138,7 +138,7 @@ def shaping(settings: Any) -> Any:
     if is_dataclass(settings):
         return {f.name: shaping(getattr(settings, f.name)) for f in fields(settings) if not f.metadata.get("execution")}
     if isinstance(settings, dict):
-        return {key: shaping(value) for key, value in settings.items()}
+        return {str(key): shaping(value) for key, value in settings.items()}  # JSON has no other keys
     if isinstance(settings, list):
         return [shaping(value) for value in settings]
     return settings

@@ -19,6 +19,10 @@ class CommandLineText(str):
     """A value as typed on the command line: text for a setting that is text, YAML for any other."""
 
 
+class LeftOut(str):
+    """Where an entry comes from whose null leaves out that of the recipe that is extended: the file that says so."""
+
+
 class BadInput(ValueError):
     """Something the user gave is wrong. Shown as one line; exit status 2."""
 
@@ -95,14 +99,29 @@ def convert(value: Any, annotation: Any, where: str, origins: dict[str, str] | N
     if origin is dict:
         if not isinstance(value, dict):
             raise BadInput(f"{where} should be a mapping, got {value!r}")
+        is_nullable = arguments[1] is Any or type(None) in get_args(arguments[1])
+        entries = value if is_nullable else without_left_out(value, where, origins or {})
         return {
             convert(key, arguments[0], f"{where} (a name)"): convert(item, arguments[1], f"{where}.{key}", origins)
-            for key, item in value.items()
+            for key, item in entries.items()
         }
     if is_dataclass(annotation):
         file, _, dotted = where.partition(": ")
         return to_dataclass(value, annotation, [file, dotted], origins or {})  # type: ignore[arg-type]
     return convert_scalar(value, annotation, where)
+
+
+def without_left_out(entries: dict[Any, Any], where: str, origins: dict[str, str]) -> dict[Any, Any]:
+    """A mapping without the entries of the recipe that is extended which this one leaves out by null."""
+    dotted = where.partition(": ")[2]
+    for key, item in entries.items():
+        if item is None and not isinstance(origins.get(f"{dotted}.{key}"), LeftOut):
+            others = tuple(str(other) for other in entries if other != key)
+            raise BadInput(
+                f"{where}.{key} is null, which leaves out an entry of the recipe that is extended, and that has none "
+                f"of this name; {nearest(str(key), others)}"
+            )
+    return {key: item for key, item in entries.items() if item is not None}
 
 
 def parse(text: CommandLineText) -> Any:

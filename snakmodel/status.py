@@ -1,6 +1,7 @@
 """What of a run is done, what is partial, what comes next, and the command to type.
 
 python -m snakmodel.status out/tiny        # or: make status RUN=out/tiny
+python -m snakmodel.status configs/my.yaml # by its recipe: nothing needs to have been started
 """
 
 import sys
@@ -11,46 +12,100 @@ from typing import Any
 from snakmodel.adapters import adapter_steps
 from snakmodel.comparisons import ADAPTERS, FIRST, GROUPS, OWN, compared, words_of
 from snakmodel.config import BadInput, read_recipe, run_script
-from snakmodel.paths import BASELINES, PRETRAINED, STAGES, Run, step_name
+from snakmodel.paths import BASELINES, PRETRAINED, STAGES, Run, Stage, step_name
 from snakmodel.records import read_json
 from snakmodel.series import choose, read_series
+from snakmodel.settings import convert
 
-MOST_NAMED = 8  # folders that a line names
+MOST_NAMED = 8  # folders, or stages, that a line names
+BY_DATASET = ("builtin", "scandeval")  # a model's place holds a folder with a record for each data set
+UNITS = {"weights": "parts", **dict.fromkeys(BY_DATASET, "models")}
 
 
 def main() -> None:
-    run = Run(Path(sys.argv[1] if len(sys.argv) == 2 else "out/tiny"))
-    records = [run.folder(s.section) / "started.json" for s in STAGES if s.folder and not s.per_step]
-    records = sorted((path for path in records if path.is_file()), key=lambda path: path.stat().st_mtime)
-    if not records:
-        raise BadInput(f"{run.root} holds no stage that was started; type: bash runs/tiny.sh")
-    config = read_json(records[-1])["config"]
-    recipe = read_recipe(Path(config))[0]
+    config, recipe, run = find_run(Path(sys.argv[1] if len(sys.argv) == 2 else "out/tiny"))
     print(f"{run.root} ({config})")
-    commands = []
-    for stage in (s for s in STAGES if s.folder and s.section in recipe):
+    stages = [stage for stage in STAGES if stage.folder and stage.section in recipe]
+    width = max((len(stage.section) for stage in stages), default=0)
+    todo, ready = [], []
+    for stage in stages:
         wanted = wanted_folders(stage.section, run, recipe[stage.section] or {})
-        done = [folder for folder in wanted if (folder / "run.json").is_file()]
-        begun = bool(done) or (run.folder(stage.section) / "started.json").is_file()
-        state = "done" if wanted and done == wanted else "partial" if begun else "to do"
-        missing = [str(folder.relative_to(run.folder(stage.section))) for folder in wanted if folder not in done]
-        detail = (
-            f"{len(done)} of {len(wanted)} {'parts' if stage.section == 'weights' else 'steps'}"
-            if stage.per_step and wanted
-            else ""
-        )
-        if stage.per_step and state == "partial":
-            more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
-            detail += f"; missing {', '.join(missing[:MOST_NAMED])}{more}"
-        if stage.section == "pretrain":
-            detail = ", ".join(p.parent.name for p in sorted(run.folder("pretrain").glob("step-*/run.json")))
-        print(f"  {stage.section:<16} {state:<8} {detail}".rstrip())
+        state, detail = look_at(stage, wanted, run)
+        print(f"  {stage.section:<{width}}  {state:<7}  {detail}".rstrip())
         if state != "done":
-            launched = stage.section == "pretrain"  # over several processes
-            commands.append(
-                f"bash runs/pretrain.sh {config} 2" if launched else f"python {stage.script} --config {config}"
-            )
-    print(f"next: {commands[0] if commands else 'nothing, all is done'}")
+            todo.append(stage)
+        if state != "done" and wanted:  # the others wait for what comes before them
+            ready.append(stage)
+    if not todo:
+        print("next: nothing, all is done")
+        return
+    first = (ready or todo)[0]
+    print(f"next: {command_of(first, config)}")
+    if others := [stage.section for stage in todo if stage is not first]:
+        print(f"then: {name_some(others)}")
+
+
+def find_run(given: Path) -> tuple[Path, dict[str, Any], Run]:
+    """A recipe and its run, of a recipe, or of a run by the stage that was started last."""
+    if given.suffix == ".yaml":
+        recipe = read_recipe(given)[0]
+        return given, recipe, Run(Path(convert(recipe.get("run_dir"), str, f"{given}: run_dir")))
+    run = Run(given)
+    folders = [run.folder(stage.section) for stage in STAGES if stage.folder]
+    records = [path for folder in folders for path in folder.glob("**/started.json") if is_shown(path, folder)]
+    if not records:
+        raise BadInput(f"{given} holds no stage that was started; type: bash runs/tiny.sh, or give a recipe")
+    config = Path(read_json(max(records, key=lambda path: path.stat().st_mtime))["config"])
+    return config, read_recipe(config)[0], run
+
+
+def is_shown(path: Path, folder: Path) -> bool:
+    """Whether no part of a path in a folder is hidden, as of what is on its way to be removed."""
+    return not any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def look_at(stage: Stage, wanted: list[Path], run: Run) -> tuple[str, str]:
+    """What a stage has come to, and how much of it is there or missing."""
+    done = [folder for folder in wanted if is_done(stage.section, folder)]
+    begun = [folder for folder in wanted if begun_in(stage.section, folder)]
+    if wanted and done == wanted:
+        state = "done"
+    else:
+        state = "partial" if begun or (run.folder(stage.section) / "started.json").is_file() else "to do"
+    if stage.section == "pretrain":
+        return state, ", ".join(p.parent.name for p in sorted(run.folder("pretrain").glob("step-*/run.json")))
+    if not stage.per_step or not wanted:
+        return state, ""
+    detail = f"{len(done)} of {len(wanted)} {UNITS.get(stage.section, 'steps')}"
+    if state == "partial":
+        missing = [str(place.relative_to(run.folder(stage.section))) for place in wanted if place not in done]
+        detail += f"; missing {name_some(missing)}"
+    return state, detail
+
+
+def begun_in(section: str, place: Path) -> list[Path]:
+    """What was begun of a place: the place itself, or of scores each data set, since a recipe need not name them."""
+    records = place.glob("**/started.json" if section in BY_DATASET else "started.json")
+    return [path.parent for path in records if is_shown(path, place)]
+
+
+def is_done(section: str, place: Path) -> bool:
+    """Whether all that was begun of a place is finished, and something was."""
+    begun = begun_in(section, place)
+    return bool(begun) and all((folder / "run.json").is_file() for folder in begun)
+
+
+def command_of(stage: Stage, config: Path) -> str:
+    """What to type for a stage; pre-training takes several processes."""
+    if stage.section == "pretrain":
+        return f"bash runs/pretrain.sh {config} 2"
+    return f"python {stage.script} --config {config}"
+
+
+def name_some(names: list[str]) -> str:
+    """The first of many names."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Path]:
@@ -74,17 +129,11 @@ def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Pat
     if section in ("weights", "embeddings"):
         series = settings.get("series", [PRETRAINED])
         return [path for name in series for path in wanted_comparisons(section, folder / name, name, run, settings)]
-    if section == "scandeval":
-        places = [folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, steps)]
-        places += [folder / BASELINES / name for name in settings.get("baselines", {})]
-        # a folder a data set, beneath one for program and split; what was begun, since the recipe need not name them
-        begun = [sorted(path.parent for path in place.glob("*/*/started.json")) or [place] for place in places]
-        return [path for paths in begun for path in paths]
-    if section in ("audit", "forgetting", "probes", "builtin"):
-        beside = [folder / BASELINES / name for name in settings.get("baselines", {})]
-        return beside + [
-            folder / s / step for s in settings.get("series", [PRETRAINED]) for step in steps_of(run, s, steps)
-        ]
+    if section in ("audit", "forgetting", "probes", *BY_DATASET):
+        baselines = settings.get("baselines") or {}  # those of null are left out of what the recipe extends
+        beside = [folder / BASELINES / name for name, location in baselines.items() if location is not None]
+        series = settings.get("series", [PRETRAINED])
+        return [folder / name / step for name in series for step in steps_of(run, name, steps)] + beside
     if section in ("release", "card"):
         name, default = str(settings.get("series", PRETRAINED)), "last" if section == "release" else "all"
         own = {p.name for p in run.series(name).glob("step-*")}  # others' models are theirs to describe

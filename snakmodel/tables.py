@@ -29,8 +29,7 @@ def as_input(path: str, configuration: str | None, split: str, revision: str | N
         files = sorted(p for p in local.rglob("*") if p.is_file())
         content = " ".join(f"{p.relative_to(local)}:{file_hash(p)}" for p in files)
         return f"{path} {split} {hashlib.sha256(content.encode()).hexdigest()}"  # as a whole too long for a file's name
-    if not local.is_file() and not is_on_hub(path):
-        raise BadInput(f"{label}: {path} not found")
+    check_there(path, label)
     return local if local.is_file() else f"{path}@{revision}/{configuration}/{split}"
 
 
@@ -38,7 +37,30 @@ def is_on_hub(path: str) -> bool:
     """Whether a path means the Hub: nothing lies there, and it looks like an id."""
     local = Path(path)
     looks_local = set(local.suffixes) & set(FORMATS) or path.startswith((".", "/")) or path.count("/") > 1
-    return not local.exists() and not looks_local
+    in_folder = "/" in path and Path(local.parts[0]).is_dir()
+    return not local.exists() and not looks_local and not in_folder
+
+
+def check_there(path: str, label: str) -> None:
+    """Refuses what looks like a path of this machine, and is not there."""
+    if not Path(path).exists() and not is_on_hub(path):
+        raise BadInput(f"{label}: {path}: no such file or folder; give one, or a Hub id such as ORG/NAME")
+
+
+def no_rows(label: str, path: str | Path, split: str | None = None) -> BadInput:
+    """What to raise where a table, or its split, is empty."""
+    return BadInput(f"{label} ({path}) has no rows" + (f" in its split {split!r}" if split else ""))
+
+
+def is_empty(path: Path) -> bool:
+    """Whether a file holds no rows, which Parquet's and CSV's readers tell in words of their own."""
+    import pyarrow as pa  # late: it takes a while
+    import pyarrow.parquet as pq
+
+    try:
+        return path.stat().st_size == 0 or path.suffix == ".parquet" and pq.read_metadata(path).num_rows == 0
+    except pa.ArrowInvalid:  # damaged, which is told elsewhere
+        return False
 
 
 def cached_copy(path: str, revision: str | None) -> Path:
@@ -49,25 +71,39 @@ def cached_copy(path: str, revision: str | None) -> Path:
 
 
 def read_rows(path: str, configuration: str | None, split: str, revision: str | None, label: str) -> Iterator[Any]:
-    """Every row as a dict. A file has no splits; of a folder, the files of one split are read."""
+    """Every row as a dict, at least one. A file has no splits; of a folder, the files of one split are read."""
     local = Path(path)
+    check_there(path, label)
     kind = next((FORMATS[suffix] for suffix in local.suffixes if suffix in FORMATS), "json")
     if local.is_file() and kind == "json" and local.suffix in (*OPENERS, *FORMATS):
         yield from read_json_rows(local, label)
         return
     from datasets import load_dataset  # late: a second
     from huggingface_hub import is_offline_mode
+    from pandas.errors import EmptyDataError
+    from pyarrow import ArrowInvalid
 
+    if local.is_file() and is_empty(local):
+        raise no_rows(label, path)
+    found = False
     try:
         if is_offline_mode() and is_on_hub(path):
             path, revision = str(cached_copy(path, revision)), None
         if local.is_file():
-            yield from load_dataset(kind, data_files=str(local), split="train", streaming=True)
+            rows = load_dataset(kind, data_files=str(local), split="train", streaming=True)
         else:
-            yield from load_dataset(path, configuration, split=split, revision=revision, streaming=True)
+            rows = load_dataset(path, configuration, split=split, revision=revision, streaming=True)
+        for row in rows:
+            found = True
+            yield row
     except Exception as error:  # the library raises what its back-ends raise
+        empty = [file for file in sorted(local.rglob("*")) if file.suffix in FORMATS and is_empty(file)]
+        if empty and isinstance(error, ArrowInvalid | EmptyDataError):
+            raise no_rows(label, empty[0]) from None
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(f"{label} ({path}) cannot be read: {reason}") from error
+    if not found:
+        raise no_rows(label, path, None if local.is_file() else split)
 
 
 def read_json_rows(path: Path, label: str) -> Iterator[dict[str, Any]]:
@@ -75,7 +111,7 @@ def read_json_rows(path: Path, label: str) -> Iterator[dict[str, Any]]:
     rows = parse_json_rows(path, label)
     first = list(islice(rows, FIRST))
     if not first:
-        raise BadInput(f"{label} ({path}) has no rows")
+        raise no_rows(label, path)
     columns = dict.fromkeys(name for row in first for name in row)
     for row in chain(first, rows):
         yield columns | row
@@ -109,6 +145,7 @@ def parse_json_rows(path: Path, label: str) -> Iterator[dict[str, Any]]:
 
 def resolve_revision(path: str, revision: str | None, label: str) -> str | None:
     """The commit that a set on the Hub is at now, unless one is pinned; None for what lies here."""
+    check_there(path, label)
     if Path(path).exists() or revision is not None:
         return revision
     from huggingface_hub import HfApi, is_offline_mode

@@ -80,7 +80,8 @@ class Answer(played_hub.Answer):
         if self.command in ("POST", "PUT") and "paths-info" not in path and not path.startswith("objects/"):
             if self.headers.get("Authorization") != f"Bearer {hub.token}":
                 return self.refuse(401, "Invalid credentials in Authorization header")
-        words = path.removeprefix("api/").split("/")
+        quoted = urlsplit(self.path).path.strip("/").removeprefix("api/")
+        words = [unquote(word) for word in quoted.split("/")]  # a revision may hold slashes
         match [self.command, *words]:
             case ["POST", "repos", "create"]:
                 asked = json.loads(self.body)

@@ -53,6 +53,9 @@ def parse(major, line):
         else:
             print(f"Error: No such option: {word}", file=sys.stderr)
             sys.exit(2)
+    if major >= 18 and told["--dataset"] and told["--language"]:
+        print("Error: Only one of `--language` and `--dataset` can be specified, as a dataset ID", file=sys.stderr)
+        sys.exit(2)
     return told, split, few
 
 
@@ -98,6 +101,8 @@ def every_eval_ever(name, version, model, dataset, task, scores, width, raw, spl
         results.append({"evaluation_name": f"test_{metric}", "source_data": source, "score_details": details})
     told = {"dataset": dataset, "languages": '["da"]', "task": task, "few_shot": json.dumps(few)}
     told |= {"validation_split": json.dumps(split == "val"), "raw_results": json.dumps(raw)}
+    if version.startswith("18."):  # what it has that 17 has not
+        told |= {"use_bits_per_character": "false", "laya_version": None, "contamination_canary_evidence": "{}"}
     about = {
         "num_model_parameters": "903296",
         "max_sequence_length": "2048",

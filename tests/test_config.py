@@ -1,7 +1,7 @@
 """The loader: pytest tests/test_config.py"""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -27,6 +27,9 @@ class Settings:
     seeds: list[int] = knob([1], "seeds")
     limit: int | None = knob(None, "documents")
     fast: bool = knob(False, "a switch")
+    texts: dict[str, str] = knob({}, "language -> file")
+    known: dict[int, str | None] = knob({}, "step -> revision; null: not known")
+    free: dict[str, Any] = knob({}, "anything")
     sources: dict[str, Inner] = knob({}, "name -> source")
 
 
@@ -56,6 +59,23 @@ def test_an_entry_of_the_recipe_that_is_extended_is_left_out_by_null(tmp_path):
     (tmp_path / "child.yaml").write_text("extends: parent.yaml\ninstructions: {sets: {a: null, c: {path: z}}}")
     recipe, _ = read_recipe(tmp_path / "child.yaml")
     assert recipe["instructions"] == {"sets": {"b": {"path": "y"}, "c": {"path": "z"}}, "seed": 3}
+
+
+def test_null_leaves_out_an_entry_whatever_its_kind_but_where_null_is_a_value(tmp_path):
+    values = "texts: {da: a, en: b}, sources: {x: {path: p}, y: {path: q}}, known: {0: a, 1: b}, free: {k: 1}, limit: 3"
+    (tmp_path / "between.yaml").write_text("extends: parent.yaml\npretrain: {texts: {en: null}, known: {1: null}}")
+    child = "extends: between.yaml\npretrain: {texts: {sv: c}, sources: {x: null}, free: {k: null}, limit: null}"
+    s = read(tmp_path, child, parent=f"run_dir: o\npretrain: {{{values}}}").settings
+    assert s.texts == {"da": "a", "sv": "c"} and s.sources == {"y": Inner("q")}
+    assert s.known == {0: "a", 1: None} and s.free == {"k": None} and s.limit is None
+    with pytest.raises(
+        BadInput, match="r.yaml: pretrain.texts.dk is null, which .* none of this name; choose from da, en$"
+    ):
+        read(
+            tmp_path,
+            "extends: parent.yaml\npretrain: {texts: {dk: null}}",
+            parent=f"run_dir: o\npretrain: {{{values}}}",
+        )
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong["says"][0])

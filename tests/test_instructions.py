@@ -257,7 +257,7 @@ MISTAKES = [
     ("validation_share=0.1 duplicates=keep", ".*validation_share 0.1 with duplicates: keep would train on copies .*"),
     ("identity=[[hvem]]", r".*instructions.identity\[0\] should be \[question, answer\], got \['hvem'\]"),
     ("sets.identity.path=x.jsonl sets.identity.conversation=y", ".*a set cannot be called identity.*"),
-    ("sets.books.path=gone.jsonl", "instruction set books: gone.jsonl not found"),
+    ("sets.books.path=gone.jsonl", "instruction set books: gone.jsonl: no such file or folder; give one, or .*"),
 ]  # fmt: skip
 
 

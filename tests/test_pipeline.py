@@ -51,7 +51,7 @@ def test_status_names_what_is_done_and_what_comes_next(tiny_run, tmp_path):
     copy_run(tiny_run, tmp_path, "models", "instruct", "checkpoints", "shards")
     (tmp_path / "run/instruct/all-r8-chat/step-00008/run.json").unlink()
     text = succeed("-m", "snakmodel.status", tmp_path / "run")
-    assert "merge            partial  2 of 3 steps; missing all-r8-chat/step-00008" in text
+    assert "merge               partial  2 of 3 steps; missing all-r8-chat/step-00008" in text
     assert "next: python pretrain/corpus/read_sources.py" in text
     assert script("-m", "snakmodel.status", tmp_path).returncode == 2  # no run, but the folder of one
 

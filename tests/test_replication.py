@@ -122,7 +122,7 @@ def hub(monkeypatch):
 
 def test_a_map_of_steps_to_revisions_becomes_a_series_pinned_to_commits(tmp_path, hub):
     first, last = commit_id(hub.repositories["we/base"]["half-k"][0]), commit_id(hub.repositories["we/base"]["main"][1])
-    revisions = {0: "we/parent", 500: first, 1000: None, 12500: "main"}
+    revisions = {0: "we/parent@main", 500: first, 1000: None, 12500: "main"}
     adopt = {"series": {"pretrained": {"repository": "we/base", "revisions": revisions, "tokens_per_step": 2}}}
     recipe = write_recipe(tmp_path / "recipe.yaml", adopt=adopt)
     listed = succeed(ADOPT, "--config", recipe, "list=true")
@@ -131,16 +131,46 @@ def test_a_map_of_steps_to_revisions_becomes_a_series_pinned_to_commits(tmp_path
     parent = commit_id(hub.repositories["we/parent"]["main"][0])
     told = [(c.step, c.location, c.row["tokens"]) for c in read_series(tmp_path / "run/models")]
     assert told == [(0, f"we/parent@{parent}", 0), (500, f"we/base@{first}", 1000), (12500, f"we/base@{last}", 25000)]
+    asked = len(hub.requests)
+    assert "adopt: done" in succeed(ADOPT, "--config", recipe) and len(hub.requests) == asked
+    pinned = read_json(tmp_path / "run/adopted/run.json")["series"]["pretrained"]
+    assert pinned == {"0": f"we/parent@{parent}", "500": f"we/base@{first}", "12500": f"we/base@{last}"}
     empty = {"series": {"tuned": {"repository": "we/tuned", "revisions": {0: None}}}}
     said = refused(ADOPT, "--config", write_recipe(tmp_path / "empty.yaml", adopt=empty))
     assert "adopt.series.tuned.revisions: no step has one; list=true prints those of we/tuned" in said
+
+
+def test_only_a_repository_with_a_revision_is_another_one_and_parents_are_as_if_trained_here(tmp_path, hub):
+    branches = hub.repositories["we/base"]
+    for number, name in enumerate(("refs/pr/1", "we/parent", "half@k")):
+        branches[name] = [{"number": str(number).encode()}]
+    hub.repositories["we/parent"]["user/fix"] = [{"fixed": b"yes"}]
+    hub.repositories["we/tuned"] = {"main": [{"tuned": b"yes"}]}
+    revisions = {0: "we/parent@user/fix", 500: "refs/pr/1", 1000: "we/parent", 1500: "half@k"}
+    series = {"pretrained": {"repository": "we/base", "revisions": revisions}}
+    series["tuned"] = {"repository": "we/tuned", "revisions": {500: "main", 2000: "we/base@main"}}
+    recipe = write_recipe(tmp_path / "recipe.yaml", adopt={"series": series})
+    succeed(ADOPT, "--config", recipe)
+    rows = [(c.step, c.location, c.row["parent"]) for c in read_series(tmp_path / "run/models")]
+    first = f"we/parent@{commit_id({'fixed': b'yes'})}"
+    at = [f"we/base@{commit_id(branches[name][-1])}" for name in ("refs/pr/1", "we/parent", "half@k")]
+    assert rows == [(0, first, None), (500, at[0], first), (1000, at[1], first), (1500, at[2], first)]
+    tuned = read_series(tmp_path / "run/instruct/tuned")
+    assert [c.row["parent"] for c in tuned] == [at[0], None], "a tuned step's is the step that was tuned"
+    series["pretrained"]["revisions"] = {0: "main", 500: "half-k"}
+    succeed(ADOPT, "--config", write_recipe(tmp_path / "recipe.yaml", adopt={"series": series}))
+    assert [c.row["parent"] for c in read_series(tmp_path / "run/models")] == [None, None], "from scratch"
+    series["pretrained"]["revisions"] = {0: "we/gone"}
+    said = refused(ADOPT, "--config", write_recipe(tmp_path / "recipe.yaml", adopt={"series": series}))
+    assert "adopt.series.pretrained.revisions.0: we/base@we/gone on the Hub" in said
+    assert "another repository's revision is given as ORG/NAME@REVISION" in said
 
 
 def test_the_sheet_fills_itself_from_released_models_read_from_the_hub(tmp_path, hub, tokenizer):
     for place, (name, step) in enumerate((("we/parent", 0), ("we/base", 12500))):
         save_step(tmp_path / name, step, small_model(place), tokenizer)
         hub.repositories[name]["main"].append({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()})
-    adopt = {"repository": "we/base", "revisions": {0: "we/parent", 12500: "main"}}
+    adopt = {"repository": "we/base", "revisions": {0: "we/parent@main", 12500: "main"}}
     sections = {"adopt": {"series": {"pretrained": adopt}}, "weights": {}, "replication": {}}
     recipe = write_recipe(tmp_path / "recipe.yaml", **sections)
     for stage in (ADOPT, "analyze/weights.py", "plot/replication.py"):
@@ -171,7 +201,7 @@ def test_the_recipe_of_the_released_models_invents_no_revision():
         known = {step: revision for step, revision in adopted["revisions"].items() if revision}
         assert len(adopted["revisions"]) == many and known in (
             {12500: "main"},
-            {0: "meta-llama/Llama-2-7b-hf", 12500: "main"},
+            {0: "meta-llama/Llama-2-7b-hf@main", 12500: "main"},
         )
     paper, models = read_paper("scandeval"), recipe["replication"]["models"]
     beside = {name for name in models.values() if "@" not in name}

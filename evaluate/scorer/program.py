@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from snakmodel.config import BadInput
 
 LAST_WITH_OLD_FLAG = 13  # of the versions that know --only-validation-split
+LAST_WITH_LANGUAGE = 17  # 18.3 refuses --language beside --dataset; none of 18 needs it
 SILENT = -1_001  # instead of an exit status: it was ended because it said nothing any more
 STOPPED = -1_002  # because we were asked to stop
 LOOK_EVERY = 0.2  # seconds
@@ -41,23 +43,53 @@ class Program:
 
 
 def find_program(command: str, where: str) -> Program:
-    """The program that a setting names, with its version; raises BadInput where it is not there."""
+    """The program that a setting names, with its version; raises BadInput where it is not there, or cannot run."""
     name = Path(command).name
     if name not in ("scandeval", "euroeval"):
-        raise BadInput(f"{where} should be a program called scandeval or euroeval, got {command!r}")
-    found = shutil.which(command)
-    if found is None:
-        raise BadInput(f"{where}: {command} is not there; make {name} installs it as .venv-{name}/bin/{name}")
-    path = Path(os.path.abspath(found))  # not resolved: the environment is where the name lies
-    asked = [str(path.parent / "python"), "-c", ASK, name]
+        raise BadInput(
+            f"{where} should be a program called scandeval or euroeval, got {command!r}; "
+            "make scandeval makes .venv-scandeval/bin/scandeval"
+        )
+    # not resolved: the environment is where the name lies
+    path = Path(os.path.abspath(shutil.which(command) or command))
+    fault = fault_of(path)
+    version = "" if fault else ask_version(path)
+    if fault is None and not version:
+        fault = f"lies beside no Python that has {name} installed"
+    elif fault is None and not re.match(r"\d+\.", version):
+        fault = f"lies beside a Python that says {version[:40]!r} when asked for the version of {name}"
+    if fault is not None:
+        with_vllm = "; make euroeval-gpu one with vLLM" if name == "euroeval" else ""
+        raise BadInput(f"{where}: {command} {fault}; make {name} makes .venv-{name}/bin/{name}{with_vllm}")
+    return Program(path, name, version)
+
+
+def fault_of(path: Path) -> str | None:
+    """Why the system would not start a program that pip has installed; None: it would."""
+    if path.is_dir():
+        return "is a folder, not the program in it"
+    if not path.is_file():
+        return "is not there"
+    if not os.access(path, os.X_OK):
+        return "may not be executed"
+    with path.open("rb") as file:
+        first = file.readline(1_000).decode(errors="replace")
+    words = first.removeprefix("#!").split()
+    if not first.startswith("#!") or not words:
+        return "is no script of Python's: its first line names none after #!"
+    if not Path(words[0]).is_file():  # of an environment that has been moved, say
+        return f"asks for {words[0]}, which is not there"
+    return None
+
+
+def ask_version(path: Path) -> str:
+    """What the Python beside a program says of its version; empty where it says nothing, or is not there."""
+    asked = [str(path.parent / "python"), "-c", ASK, path.name]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, env=environment(path, None, False), cwd="/")
-        version = done.stdout.strip()
     except OSError:
-        version = ""
-    if not version[:1].isdigit():
-        raise BadInput(f"{where}: {path} lies in no environment that has {name} installed; make {name} makes one")
-    return Program(path, name, version)
+        return ""
+    return done.stdout.strip()
 
 
 def command_line(
@@ -72,7 +104,7 @@ def command_line(
 ) -> list[str]:
     """The command line that scores a model on data sets, in the dialect of the program's version."""
     line = [str(program.path), "--model", model, "--num-iterations", str(iterations)]
-    for language in languages:
+    for language in languages if program.major <= LAST_WITH_LANGUAGE else []:
         line += ["--language", language]
     for dataset in datasets:
         line += ["--dataset", dataset]

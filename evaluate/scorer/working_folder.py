@@ -64,7 +64,8 @@ def local_copy(location: str) -> tuple[Path, str]:
 
     name, revision = split_revision(location)
     with one_line(location):
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=FROM_HUB))
+        # as pretrain/prefetch.py fetches it: in folders of a model are copies in other formats
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=FROM_HUB, ignore_patterns=["*/*"]))
     return folder, f"{name}@{folder.name}"
 
 
