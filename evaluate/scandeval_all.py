@@ -8,7 +8,6 @@ A process a model, with all data sets that are missing, one a GPU; a data set's 
 so that after an interruption the same command goes on with what is missing. A record is believed, never an exit status.
 """
 
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from scorer.working_folder import data_identity
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import BASELINES, PRETRAINED, step_name
 from snakmodel.records import begin, is_current, read_json, remove_folder
-from snakmodel.series import Checkpoint, choose, read_series, resolve_model
+from snakmodel.series import choose, find_baselines, read_series
 from snakmodel.settings import array_part, share
 from snakmodel.signals import STOPPED
 
@@ -95,11 +94,9 @@ def find_jobs(command: Command[Settings], where: str) -> list[Job]:
         for checkpoint in choose(read_series(run.series(series)), s.steps, f"{where}.steps of {series}"):
             place = run.folder("scandeval") / series / step_name(checkpoint.step) / kind
             jobs.append(Job(series, None, checkpoint, place, {"model": checkpoint.source} | data, names))
-    for name, location in s.baselines.items():
-        if not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", name):
-            raise BadInput(f"{where}.baselines: {name!r} cannot be a folder's name; try {Path(location).name}")
-        model = Checkpoint(0, resolve_model(location), {"tokens": None})
-        place = run.folder("scandeval") / BASELINES / name / kind
+    beside = run.folder("scandeval") / BASELINES
+    for name, model in find_baselines(s.baselines, beside, f"{where}.baselines").items():
+        place = beside / name / kind
         jobs.append(Job(BASELINES, name, model, place, {"model": model.source} | data, names))
     return jobs
 

@@ -48,7 +48,12 @@ class Checkpoint:
 
     @property
     def pinned(self) -> str:
-        """Where to load it from: of what is on the Hub the commit itself, whatever its revision means by then."""
+        """Where to load it from: of what is on the Hub the commit itself, whatever its revision means by then.
+
+        Raises BadInput where the commit of a baseline could not be had.
+        """
+        if "fault" in self.row:
+            raise BadInput(self.row["fault"])
         return f"{split_revision(self.location)[0]}@{self.row['commit']}" if "commit" in self.row else self.location
 
 
@@ -152,7 +157,8 @@ def find_baselines(named: dict[str, str], folder: Path, where: str) -> dict[str,
     """Models beside the series, by their names: folders, runs, or Hub ids, each pinned to a commit.
 
     folder: where their records lie, a folder a name. A revision that has been resolved for these keeps its commit, so
-    that the same command goes on with the same model; without records it is what the Hub says now.
+    that the same command goes on with the same model; without records it is what the Hub says now. Where it says
+    nothing, the checkpoint says why once it is to be loaded: one model that cannot be had does not stop the others.
     """
     found = {}
     for name, location in named.items():
@@ -161,7 +167,10 @@ def find_baselines(named: dict[str, str], folder: Path, where: str) -> dict[str,
         location = resolve_model(location)
         row: dict[str, Any] = {"tokens": None}
         if not Path(location).is_dir():
-            row["commit"] = recorded_commit(location, folder / name) or commit_of_baseline(location)
+            try:
+                row["commit"] = recorded_commit(location, folder / name) or commit_of_baseline(location)
+            except BadInput as fault:
+                row["fault"] = str(fault)
         found[name] = Checkpoint(0, location, row)
     return found
 

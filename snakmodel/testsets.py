@@ -12,7 +12,7 @@ from snakmodel.config import BadInput, knob, load_yaml, to_dataclass
 from snakmodel.documents import batches
 from snakmodel.ngrams import Index, find, words_of
 from snakmodel.settings import nearest
-from snakmodel.tables import as_input, column, read_rows, resolve_revision
+from snakmodel.tables import as_input, column, no_rows, read_rows, resolve_revision
 
 CHARACTERS_AT_A_TIME = 2_000_000  # of the texts that are searched together
 Task = Literal[
@@ -158,7 +158,7 @@ def read_testsets(sets: dict[str, TestSet]) -> tuple[list[dict[str, str]], dict[
         revisions[name] = resolve_revision(testset.path, testset.revision, f"test set {name}")
         items = list(read_testset(name, replace(testset, revision=revisions[name])))
         if not items:
-            raise BadInput(f"test set {name} ({testset.path}): no item of split {testset.split!r}")
+            raise no_rows(f"test set {name}", testset.path, testset.split)
         if not any(item.text for item in items):
             raise BadInput(f"test set {name} ({testset.path}): no text in {', '.join(testset.text)} of any item")
         rows += [{"text": item.text, "source": name, "id": item.id, "answer": item.answer} for item in items]

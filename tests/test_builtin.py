@@ -182,6 +182,10 @@ def test_a_baseline_on_the_hub_keeps_the_commit_that_it_was_at(tmp_path, monkeyp
     assert find_baselines(named, tmp_path, "x")["other"].pinned == f"ORG/NAME@{'a' * 40}", "as its records"
     (tmp_path / "other/s/started.json").unlink()
     assert find_baselines(named, tmp_path, "x")["other"].pinned == f"ORG/NAME@{'b' * 40}"
+    monkeypatch.undo()
+    absent = find_baselines({"absent": "ORG/ABSENT"}, tmp_path, "x")["absent"]
+    with pytest.raises(BadInput, match="ORG/ABSENT is not in the cache"):
+        print(absent.pinned)
 
 
 def test_killed_it_goes_on_with_what_is_missing_and_ends_with_the_same_records(recipe, tmp_path):

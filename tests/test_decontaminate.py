@@ -43,7 +43,7 @@ WRONG = {  # a setting, and what is said of it
     "own.færger.path=gone.jsonl": "test set færger: gone.jsonl: no such file or folder; give one, or .*",
     "own.færger.text=[svar]": "test set færger has no column 'svar'; choose from id, prompt, options, answer, split",
     "own.færger.answer=prompt": "test set færger, row 0: answer should be a place among .*, got 'Hvor længe .*'",
-    "own.færger.split=dev": "test set færger .*: no item of split 'dev'",
+    "own.færger.split=dev": "test set færger .* has no rows in its split 'dev'",
     "own.færger.path=DDSC/angry-tweets": "test set færger .*: its revision cannot be resolved .*; pin it, .*",
     "reads=deduplicate": "decontaminate.reads: 'deduplicate' is no step of the corpus before it; .*",
 }

@@ -202,9 +202,10 @@ def test_shares_of_a_slurm_array_are_disjoint_and_whole(recipe, behave, monkeypa
 def test_baselines_are_scored_beside_the_series_each_on_a_gpu_of_its_own(recipe, behave, monkeypatch):
     save_model(recipe.parent / "other", 7)
     cache = recipe.parent / "cache/models--ORG--NAME"
-    save_model(cache / "snapshots/c0ffee", 8)
+    commit = "c0ffee" + 34 * "0"
+    save_model(cache / "snapshots" / commit, 8)
     (cache / "refs").mkdir()
-    (cache / "refs/main").write_text("c0ffee")
+    (cache / "refs/main").write_text(commit)
     monkeypatch.setenv("HF_HUB_CACHE", str(cache.parent))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     calls = behave(seconds=0.1)
@@ -215,7 +216,7 @@ def test_baselines_are_scored_beside_the_series_each_on_a_gpu_of_its_own(recipe,
     (record,) = read_jsonl(places(recipe, "baselines/other-7b")[0].with_name("records.jsonl"))
     assert (record["series"], record["step"], record["name"]) == ("baselines", None, "other-7b")
     (record,) = read_jsonl(places(recipe, "baselines/on-hub")[0].with_name("records.jsonl"))
-    assert record["model"] == "ORG/NAME@c0ffee"
+    assert record["model"] == f"ORG/NAME@{commit}"
 
 
 def test_a_killed_sweep_goes_on_with_what_is_missing_and_ends_the_same(recipe, behave):
@@ -275,7 +276,7 @@ def test_a_terminal_shows_steps_by_data_sets_as_they_fill_up(recipe, behave, tmp
         ("command=nowhere/euroeval", "nowhere/euroeval is not there; make euroeval makes .venv-euroeval/bin/euroeval"),
         ("datasets={}", "datasets should name data sets, each once, got none"),
         ("data=tests", "tests holds no data set; put them there by their Hub id"),
-        ("baselines={a/b: x}", "'a/b' cannot be a folder's name"),
+        ("baselines={a/b: x}", "'a/b' should be a name of letters"),
         ("part=3/2", "part should be like 1/4"),
     ],
 )

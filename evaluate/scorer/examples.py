@@ -23,7 +23,7 @@ from scorer.entities import read_tags, to_answer
 from snakmodel.config import BadInput, knob, load_yaml, to_dataclass
 from snakmodel.multiple_choice import read_items
 from snakmodel.settings import nearest
-from snakmodel.tables import FORMATS, column, read_rows
+from snakmodel.tables import FORMATS, column, no_rows, read_rows
 from snakmodel.testsets import Task, TestSet
 
 COMPARED = ("summary", "translation", "instruction")  # tasks whose answers are compared with a text
@@ -88,7 +88,7 @@ def read_examples(name: str, testset: TestSet, wording: Wording | None, split: s
         id = str(column(row, testset.id, label)) if testset.id else str(number)
         examples.append(READERS[testset.task or ""](id, row, testset, wording, label))
     if not examples:
-        raise BadInput(f"test set {name} ({testset.path}): no items in its split {split!r}")
+        raise no_rows(f"test set {name}", testset.path, split)
     return examples
 
 

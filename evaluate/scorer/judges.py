@@ -47,7 +47,8 @@ def fetch(location: str, knob: str) -> Path:
         raise BadInput(f"builtin.{knob}: {location!r} is no folder, and names no revision; give ORG/NAME@COMMIT")
     try:
         files = ["*.json", "*.txt", "*.model", "*.safetensors"]
-        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
+        beneath = ["*/*"]  # other forms of the model; offline, none of them need be there
+        return Path(snapshot_download(name, revision=revision, allow_patterns=files, ignore_patterns=beneath))
     except Exception as error:  # the library raises what its back-ends raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         told = refusal(location, error) or f"{location} cannot be had ({reason}); give a folder"

@@ -127,7 +127,7 @@ def score_held(
     job: Job, program: Program, s: Any, gpu: str | None, table: LiveTable, asked_to_stop: Callable[[], bool], lock: int
 ) -> list[Failure]:
     """The same, in a folder that no other process is at work in."""
-    model, known_as = local_copy(job.checkpoint.location)
+    model, known_as = local_copy(job.checkpoint.pinned)
     folder, log = job.place / f".work-{fingerprint(job, program, s)}", job.place / "log.txt"
     reasons: dict[str, str] = {}
 
