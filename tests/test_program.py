@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import script
-from scorer.program import Program, command_line, find_program
+from scorer.program import Program, command_line, find_program, tail
 from stand_in import make_environment
 
 from snakmodel.config import BadInput
@@ -56,3 +56,10 @@ def test_an_environment_of_another_python_than_its_pins_are_of_is_not_begun(pyth
     line, stop = done.stderr.splitlines()
     assert line.startswith(f"Python 3.12 is needed, which {python} is not; ") and stop.startswith("make: ***")
     assert done.returncode == 2
+
+
+def test_what_a_process_has_said_is_told_without_its_progress_bars(tmp_path):
+    bars = "\r  0%|   | 0/1\x1b[A\rGenerating: 100%|███| 1/1 [00:00<00:00]\x1b[A\n"
+    log = tmp_path / "log.txt"
+    log.write_text(f"$ before\nold\n$ now\ndansk could not be benchmarked\n{bars}\x1b[31mred\x1b[0m\n{bars}last\n")
+    assert tail(log, 2) == "dansk could not be benchmarked\nred\nlast"

@@ -21,6 +21,8 @@ STOPPED = -1_002  # because we were asked to stop
 LOOK_EVERY = 0.2  # seconds
 GRACE = 10  # seconds between asking a process to end and ending it
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+CONTROL = re.compile(r"\x1b\[[\d;]*[A-Za-z]")  # of a terminal's cursor and colours
+BAR = re.compile(r"\d+%\|")
 ASK = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
 
 
@@ -189,8 +191,9 @@ def held(folder: Path) -> Iterator[int]:
 
 
 def tail(log: Path, lines: int) -> str:
-    """What the last process has complained of, and its last lines; of a progress bar, its last state."""
+    """What the last process has complained of, and its last lines, without progress bars."""
     text = log.read_bytes()[-20_000:].decode(errors="replace").rpartition("\n$ ")[2]
-    kept = [line.rsplit("\r", 1)[-1].rstrip() for line in text.split("\n")]
+    lines_seen = [line.rsplit("\r", 1)[-1].rstrip() for line in CONTROL.sub("", text).split("\n")]
+    kept = [line for line in lines_seen if not BAR.search(line)]
     complaints = [line for line in kept if "could not be benchmarked" in line]
     return "\n".join(dict.fromkeys([*complaints, *[line for line in kept if line][-lines:]]))
