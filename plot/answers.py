@@ -6,7 +6,8 @@ python plot/answers.py --config configs/tiny.yaml
 from math import log
 from pathlib import Path
 
-from plot import style
+from plot import layout, style
+from plot.extents import MAGNITUDE
 from snakmodel.config import BadInput, run_script
 from snakmodel.paths import Run, stage_of
 from snakmodel.records import read_json
@@ -27,11 +28,12 @@ def draw_question(rows: list[style.Row], folder: Path) -> None:
                 for row, value in zip(mine, values, strict=True)
             ]
             style.draw_curve(panel, answer, points, place)
+    style.bound(probability, MAGNITUDE)
     probability.set(ylabel="Probability (logarithm to base 10)")
     share.set(ylim=(-0.02, 1.02), ylabel="Share among the answers")
     for panel in axes.flat:
         style.label_steps(panel, [])
-    figure.legend(*share.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    layout.add_legend(figure, layout.handles_of([share]), 4)
     style.save(figure, folder, f"{question}-{series}", f"{rows[0]['prompt']!r}, series {series}", NOTE)
 
 

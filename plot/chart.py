@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from math import ceil, floor, isfinite, log10
 from typing import Any
 
+from plot.extents import Measure, widen
+
 Row = dict[str, Any]
 MOST_MARKED = 30  # points of a curve that are marked one by one
 MOST_POINTS = 240  # of a dense curve, which is drawn by the means of its stretches
@@ -22,7 +24,9 @@ class Chart:
     curves: dict[str, list[Row]]
     note: str = ""  # what the values and the bands are
     digits: str = ",.4g"  # how a value is written
+    measure: Measure | None = None  # whose span and ends the value axis has
     ends: tuple[float | None, float | None] = (None, None)  # of the value axis; None: by the values
+    limits: dict[str, Measure] = field(default_factory=dict)  # curve -> its own measure, where there are several
     levels: dict[str, float] = field(default_factory=dict)  # dotted lines by name: chance, say
     hollow: frozenset[str] = frozenset()  # curves that are dashed, and their markers open
     places: dict[str, int] = field(default_factory=dict)  # curve -> number of its look; those not named: by their order
@@ -65,9 +69,14 @@ def value_range(chart: Chart) -> tuple[float, float]:
     rows = [row for curve in chart.curves.values() for row in curve]
     values = [row[key] for row in rows for key in ("value", "low", "high") if known(row, key)]
     values += chart.levels.values()
-    (bottom, top), room = chart.ends, 0.05 * (max(values) - min(values)) or abs(max(values)) or 1.0
+    (bottom, top), room = chart.ends, 0.05 * (max(values) - min(values))
+    if chart.measure is None:
+        room = room or abs(max(values)) or 1.0
     low, high = min(values) - room if bottom is None else bottom, max(values) + room if top is None else top
-    return low, max(high, low + room)
+    if chart.measure is None:
+        return low, max(high, low + room)
+    widths = [row["high"] - row["low"] for row in rows if known(row, "low") and known(row, "high")]
+    return widen(low, high, chart.measure, widths)
 
 
 def told(chart: Chart, row: Row) -> str:
@@ -139,17 +148,22 @@ def height(frame: Frame, row: Row) -> float | None:
 def draw(chart: Chart, frame: Frame, name: str, order: int) -> dict[str, Any]:
     """One curve: its look, the `d` of its line and band, the places of its marks, and of lone points' intervals."""
     rows = chart.curves[name]
-    runs, every = unbroken(rows), ceil(len(rows) / MOST_MARKED)
+    runs, every = unbroken(rows, "value"), ceil(len(rows) / MOST_MARKED)
     marked = every == 1 or len(chart.curves) > 1  # in grey print, marks tell dense curves apart
-    lone = [run[0] for run in runs if len(run) == 1 and known(run[0], "low") and known(run[0], "high")]
+    limit = chart.limits.get(name, Measure(0))
+    bands = unbroken([cut_off(row, limit) for row in rows], "value", "low", "high")
     places = [(frame.across(row["step"]), height(frame, row)) for row in rows[::-1][::every]]
     return {
         "name": name,
         "place": chart.places.get(name, order),
         "hollow": name in chart.hollow,
         "line": " ".join(path([(frame.across(row["step"]), frame.down(row["value"])) for row in run]) for run in runs),
-        "band": " ".join(band(run, frame) for run in runs if len(run) > 1),
-        "bars": [(frame.across(row["step"]), frame.down(row["low"]), frame.down(row["high"])) for row in lone],
+        "band": " ".join(band(stretch, frame) for stretch in bands if len(stretch) > 1),
+        "bars": [
+            (frame.across(row["step"]), frame.down(row["low"]), frame.down(row["high"]))
+            for row, *others in bands
+            if not others
+        ],
         "marks": [(x, y) for x, y in places if y is not None and marked],
     }
 
@@ -159,11 +173,11 @@ def label(step: int, tokens: int | None, axis: str | None) -> str:
     return f"{axis.capitalize()}: {step:,}" if axis else f"Step {step:,}" + (f", {tokens:,} tokens" if tokens else "")
 
 
-def unbroken(rows: list[Row]) -> list[list[Row]]:
-    """Stretches of rows whose values are finite numbers."""
+def unbroken(rows: list[Row], *keys: str) -> list[list[Row]]:
+    """Stretches of rows that have a finite number at all of these keys."""
     runs: list[list[Row]] = [[]]
     for row in rows:
-        if known(row, "value"):
+        if all(known(row, key) for key in keys):
             runs[-1].append(row)
         elif runs[-1]:
             runs.append([])
@@ -175,9 +189,15 @@ def path(points: list[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
 
 
+def cut_off(row: Row, measure: Measure) -> Row:
+    """A row whose interval is drawn no further than the measure goes."""
+    if not (known(row, "low") and known(row, "high")):
+        return row
+    return {**row, "low": max(row["low"], measure.low), "high": min(row["high"], measure.high)}
+
+
 def band(rows: list[Row], frame: Frame) -> str:
-    """The closed path between the rows' low and high; nothing where an end is missing or they are all the same."""
-    rows = [row for row in rows if known(row, "low") and known(row, "high")]
+    """The closed path between the rows' low and high; nothing where they are all the same."""
     if all(row["low"] == row["high"] for row in rows):
         return ""
     there, back = ([(frame.across(row["step"]), frame.down(row[end])) for row in rows] for end in ("high", "low"))

@@ -12,12 +12,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from plot import style
-from plot.divergence import over_steps, read_distances
+from plot import layout, style
+from plot.divergence import EXTENTS, over_steps, read_distances
+from plot.extents import DEGREES, Measure
 from plot.paper import FILES, choose, read_paper
-from plot.scores import Way, find_curves, is_number, name_way, split_ways, tell
+from plot.scores import Way, find_curves, is_number, name_axis, name_way, split_ways, tell, tell_way
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
-from snakmodel.paths import PRETRAINED, Run
+from snakmodel.paths import PRETRAINED, Run, stage_of
 from snakmodel.records import begin, read_json
 
 PARAMETERS, MEASURES = style.NAMES["parameters"], style.NAMES["measures"]
@@ -57,7 +58,9 @@ def main() -> None:
             f"{command.config}: plot_compare.series: {', '.join(s.series)} is in the scores and weights of none of "
             f"{', '.join(found)}; name a series that was scored or measured"
         )
-    compare_scores(s, scores, folder)
+    drawn = compare_scores(s, scores, folder)
+    if s.paper and not drawn:
+        print(tell_missing([row for rows in scores.values() for row in rows], recipes_of(command, found)), flush=True)
     compare_divergence(s, weights, folder)
     work.finish()
 
@@ -98,29 +101,26 @@ def scale_steps(s: Settings, rows: list[style.Row], last: int) -> list[style.Row
     return [{**row, "step": row["step"] * factor} for row in rows]
 
 
-def draw_panels(s: Settings, panels: dict[str, Curves], ylabel: str, keep: list[str]) -> Any:
+def draw_panels(s: Settings, panels: dict[str, Curves], measures: list[Measure], ylabel: str, keep: list[str]) -> Any:
     """A panel for each of what is compared, a curve a run; `keep`: all curves, so that each has one look."""
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
-    figure, axes = style.new_figure(style.PAGE, 0.9 + 1.7 * lines, lines, columns)
-    handles: dict[str, Any] = {}
-    for panel, (title, curves) in zip(axes.flat, panels.items(), strict=False):
+    figure, drawn = layout.new_panels(list(panels), 1.8)
+    for panel, curves, measure in zip(drawn, panels.values(), measures, strict=True):
         for name, rows in curves.items():
             style.draw_curve(panel, name, rows, keep.index(name), hollow=name.startswith(PAPER))
-        panel.set_title(title, fontsize=7)
+        style.bound(panel, measure)
         style.label_steps(panel, [], most=3)
         panel.set_xlabel(AXES[s.over])
-        handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
-    for panel in axes[:, 0]:
+    for panel in drawn[:: layout.COLUMNS]:
         panel.set_ylabel(ylabel)
-    for rest in list(axes.flat)[len(panels) :]:
-        rest.remove()
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3)
+    layout.add_legend(figure, layout.handles_of(drawn), 3)
     return figure
 
 
-def compare_scores(s: Settings, runs: dict[str, list[style.Row]], folder: Path) -> None:
-    """A figure for each way of scoring: a panel a task, or a language of held-out text."""
+def compare_scores(s: Settings, runs: dict[str, list[style.Row]], folder: Path) -> int:
+    """A figure for each way of scoring: a panel a task, or a language of held-out text. How many levels are the
+    paper's.
+    """
+    levels = 0
     for kind in ("tasks", "held-out"):
         of_kind = {
             name: [row for row in rows if (row["metric"] == style.HELD_OUT) == (kind == "held-out")]
@@ -129,27 +129,29 @@ def compare_scores(s: Settings, runs: dict[str, list[style.Row]], folder: Path) 
         ways = split_ways([row for rows in of_kind.values() for row in rows])
         for way in ways:
             panels: dict[str, Curves] = {}
+            measures: dict[str, Measure] = {}
             for name, rows in of_kind.items():
                 mine = split_ways(rows).get(way, [])
                 for label, curve in find_curves(mine).items():
+                    measures[label] = style.measure_of(curve[0]["metric"])
                     for series, ours in style.group(curve, "series").items():
                         panels.setdefault(label, {})[f"{name}: {series}"] = ours
             if s.paper and kind == "tasks":
-                add_paper_levels(way, panels)
+                levels += add_paper_levels(way, panels)
             names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
             if len(names) < 2:
-                print(
-                    f"{names[0]}: {kind} not drawn: nothing else was scored in this way ({tell(way, None)})", flush=True
-                )
+                print(f"{names[0]}: {kind} not drawn: nothing beside it by {tell_way(way)}", flush=True)
                 continue
-            ylabel = "Score (0 to 100)" if kind == "tasks" else "Bits per byte"
-            figure = draw_panels(s, panels, ylabel, names)
+            lowest = min(measure.low for measure in measures.values())
+            ylabel = name_axis(lowest) if kind == "tasks" else "Bits per byte"
+            figure = draw_panels(s, panels, list(measures.values()), ylabel, names)
             title = f"{'Task scores' if kind == 'tasks' else 'Held-out text'}: {', '.join(runs)} compared"
             style.save(figure, folder, f"{kind}{name_way(way, list(ways))}", title, tell(way, None))
+    return levels
 
 
-def add_paper_levels(way: Way, panels: dict[str, Curves]) -> None:
-    """The paper's rows as levels, in the panels of its data sets and metrics; said where there is none."""
+def add_paper_levels(way: Way, panels: dict[str, Curves]) -> int:
+    """The paper's rows as levels, in the panels of its data sets and metrics; how many there are."""
     paper, added = read_paper("scandeval"), 0
     for curves in panels.values() if (way[0], way[2]) == ("scandeval", paper["split"]) else ():
         points = next(iter(curves.values()))
@@ -158,11 +160,30 @@ def add_paper_levels(way: Way, panels: dict[str, Curves]) -> None:
             if (what["dataset"], what["metric"]) == (points[0]["dataset"], points[0]["metric"]):
                 for name in PAPER_ROWS:
                     value = choose(paper, row=name, column=column)[0]["value"]
-                    ends = [{"step": step, "value": value, "low": value, "high": value} for step in (first, last)]
+                    ends = [{"step": step, "value": value, "low": None, "high": None} for step in (first, last)]
                     curves |= {f"{PAPER}: {name}": ends} if value is not None else {}
                     added += value is not None
-    if not added:
-        print(f"the paper has no score by {' '.join(str(part) for part in way if part)}", flush=True)
+    return added
+
+
+def recipes_of(command: Command[Settings], found: dict[str, dict[str, Path]]) -> list[str]:
+    """The recipes that the runs were scored by, or this one."""
+    records = [read_json(files["scores"] / "run.json") for files in found.values() if "scores" in files]
+    return list(dict.fromkeys(record["config"] for record in records if "config" in record)) or [str(command.config)]
+
+
+def tell_missing(rows: list[style.Row], recipes: list[str]) -> str:
+    """What is scored, what the paper has, and the commands that make what can stand beside it."""
+    paper = read_paper("scandeval")
+    tasks = split_ways([row for row in rows if row["metric"] != style.HELD_OUT])
+    here = ", ".join(f"{len(style.group(mine, 'dataset'))} by {tell_way(way)}" for way, mine in tasks.items())
+    sets = ", ".join(what["dataset"] for what in paper["columns"].values() if what["dataset"])
+    scripts = (stage_of("scandeval").script, stage_of("collect").script)
+    make = [f"python {script} --config {recipe}" for recipe in recipes for script in scripts]
+    return (
+        f"no score of the paper is drawn: data sets scored here: {here or 'none'}; the paper's: {sets} by scandeval, "
+        f"{paper['split']} split; make these by: make scandeval; {'; '.join(make)}"
+    )
 
 
 def read_weights(s: Settings, files: dict[str, Path]) -> list[style.Row]:
@@ -192,7 +213,8 @@ def compare_divergence(s: Settings, runs: dict[str, list[style.Row]], folder: Pa
         add_paper_divergence(s, panels, bars)
     names = list(dict.fromkeys(name for drawn in bars.values() for name in drawn))
     title = f"Distance from the base: {', '.join(runs)} compared"
-    figure = draw_panels(s, {what: curves for what, curves in panels.items() if curves}, "Degrees", names)
+    panels = {what: curves for what, curves in panels.items() if curves}
+    figure = draw_panels(s, panels, [DEGREES] * len(panels), "Degrees", names)
     note = "Mean over layers; bands: one standard deviation, of the paper's the tolerance of the measuring"
     style.save(figure, folder, "divergence-steps", f"{title}, over steps", note)
     figure, axes = style.new_figure(style.PAGE, 2.5, columns=2)
@@ -201,9 +223,10 @@ def compare_divergence(s: Settings, runs: dict[str, list[style.Row]], folder: Pa
             shift = 0.6 / len(names) * (names.index(name) - (len(names) - 1) / 2)
             style.draw_points(panel, name, cells, names.index(name), shift)
         panel.set(title=MEASURES[measure], ylim=(0, None))
+        style.bound(panel, EXTENTS[measure])
         style.name_ticks(panel.xaxis, PARAMETERS.values())
         panel.grid(axis="x", visible=False)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    layout.add_legend(figure, layout.handles_of(axes.flat), 3)
     note = "Mean over layers, at each run's last step; subspace angles of Q, K, V, O and W↓ are degenerate"
     style.save(figure, folder, "divergence-types", f"{title}, by parameter type", note)
 

@@ -5,17 +5,19 @@ python plot/contamination.py --config configs/tiny.yaml
 A gap that opens as a series goes on is what leaked items are worth; merely easier items show it from the start.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from plot import style
+from plot import layout, style
 from plot.chart import known
+from plot.extents import GAIN, POINTS
+from plot.scores import name_way, split_ways, tell_way
 from snakmodel.config import BadInput, run_script
 from snakmodel.paths import Run, stage_of
 from snakmodel.records import read_json
 
-COLUMNS = 3
-PARTS = ("clean", "contaminated")
+OF_DIFFERENCE = "95% interval of the difference, over items"
+LAID_ON = f"band: {OF_DIFFERENCE}, laid on the clean items' score; where it holds that, the difference may be chance"
 
 
 def label(dataset: str) -> str:
@@ -23,18 +25,42 @@ def label(dataset: str) -> str:
     return f"{style.TASKS[dataset][1]} ({dataset})" if dataset in style.TASKS else dataset
 
 
+def split(rows: list[style.Row]) -> Iterator[tuple[str, str, str, list[style.Row]]]:
+    """What may share a curve: a series' rows by one way of scoring, which is named where there are several, in words
+    and for a file. Models without steps are none of it.
+    """
+    ways = split_ways([row for row in rows if row["step"] is not None])
+    for way, of_way in ways.items():
+        for series, mine in style.group(of_way, "series").items():
+            yield series, f", {tell_way(way)}" if len(ways) > 1 else "", name_way(way, list(ways)), mine
+
+
 def curves(rows: list[style.Row]) -> dict[str, dict[str, list[style.Row]]]:
-    """Data set, as it is called -> clean and contaminated -> rows over steps, of one series; without intervals."""
-    alone = {"low": None, "high": None}
+    """Data set, as it is called -> clean and contaminated -> rows over steps, of one series.
+
+    The contaminated have the interval of the difference, laid on the clean ones' score.
+    """
+    ordered = sorted(rows, key=lambda row: (style.order_of(row["dataset"]), row["step"]))
     return {
-        label(dataset): {part: [{**row, "value": row[part], **alone} for row in mine] for part in PARTS}
-        for dataset, mine in style.group(sorted(rows, key=lambda row: row["step"]), "dataset").items()
+        label(dataset): {
+            "clean": [{**row, "value": row["clean"], "low": None, "high": None} for row in mine],
+            "contaminated": [{**row, "value": row["contaminated"], **laid_on_clean(row)} for row in mine],
+        }
+        for dataset, mine in style.group(ordered, "dataset").items()
+    }
+
+
+def laid_on_clean(row: style.Row) -> dict[str, float | None]:
+    """The ends of the difference's interval, above the clean items' score."""
+    return {
+        end: row["clean"] + row[end] if known(row, "clean") and known(row, end) else None for end in ("low", "high")
     }
 
 
 def gaps(rows: list[style.Row]) -> dict[str, list[style.Row]]:
     """Data set -> contaminated less clean over steps, of one series, where both have items."""
-    ordered = sorted((row for row in rows if known(row, "difference")), key=lambda row: row["step"])
+    both = [row for row in rows if known(row, "difference")]
+    ordered = sorted(both, key=lambda row: (style.order_of(row["dataset"]), row["step"]))
     named = style.group([{**row, "value": row["difference"]} for row in ordered], "dataset")
     return {label(dataset): mine for dataset, mine in named.items()}
 
@@ -48,48 +74,45 @@ def tell_items(parts: dict[str, list[style.Row]]) -> str:
     return f"{', '.join(words)} items"
 
 
-def draw_parts(series: str, rows: list[style.Row], axis: str | None, folder: Path) -> None:
-    """A panel a data set: clean items solid, contaminated ones dashed and hollow."""
-    panels = curves(rows)
-    columns = min(COLUMNS, len(panels))
-    lines = -(-len(panels) // columns)
-    figure, axes = style.new_figure(style.PAGE / COLUMNS * max(columns, 2), 0.6 + 1.95 * lines, lines, columns)
-    handles: dict[str, Any] = {}
-    for panel, (title, parts) in zip(axes.flat, panels.items(), strict=False):
+def draw_parts(name: str, file: str, rows: list[style.Row], axis: str | None, folder: Path) -> None:
+    """A panel a data set: clean items solid, contaminated ones dashed and hollow. name: of the series."""
+    named = curves(rows)
+    figure, panels = layout.new_panels([f"{what}:\n{tell_items(parts)}" for what, parts in named.items()], 1.7)
+    for panel, parts in zip(panels, named.values(), strict=True):
         for place, (part, mine) in enumerate(parts.items()):
             if any(known(row, "value") for row in mine):
                 style.draw_curve(panel, part, mine, place, hollow=part == "contaminated")
-        name = title.replace(" (", "\n(")  # too long for one line of a narrow panel
-        panel.set_title(f"{name}\n{tell_items(parts)}", fontsize=7)
+        style.bound(panel, POINTS)
         style.label_steps(panel, [], axis)
-        handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
-    for panel in axes[:, 0]:
+    for panel in panels[:: layout.COLUMNS]:
         panel.set_ylabel("Mean score of items")
-    for panel in axes.flat[len(panels) :]:
-        panel.axis("off")
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, handlelength=3)
-    title = f"Scores of clean and of contaminated items, series {series}"
+    handles = layout.handles_of(panels)
+    if any(known(row, "low") for parts in named.values() for row in parts["contaminated"]):
+        handles = {part + f" (band: {OF_DIFFERENCE})" * (part != "clean"): drawn for part, drawn in handles.items()}
+    layout.add_legend(figure, handles, 2, handlelength=3)
+    title = f"Scores of clean and of contaminated items, series {name}"
     note = f"Over {axis or 'pre-training steps'}, a panel a data set; mean score of its items, 0 to 100"
-    style.save(figure, folder, f"parts-{series}", title, f"{note}; hollow: contaminated items")
+    style.save(figure, folder, f"parts-{file}", title, f"{note}; hollow: contaminated items; {LAID_ON}")
 
 
-def draw_gaps(series: str, rows: list[style.Row], axis: str | None, folder: Path) -> None:
+def draw_gaps(name: str, file: str, rows: list[style.Row], axis: str | None, folder: Path) -> None:
     """Contaminated less clean, a line a data set, with its interval."""
     found = gaps(rows)
     if not found:
-        print(f"{series}: difference not drawn: no data set has both clean and contaminated items", flush=True)
+        print(f"{name}: difference not drawn: no data set has both clean and contaminated items", flush=True)
         return
     figure, axes = style.new_figure(style.COLUMN, 2.4 + 0.12 * len(found))
-    panel, order = axes[0, 0], style.order_of([row["dataset"] for row in rows])
-    for name, mine in found.items():
-        style.draw_curve(panel, name, mine, order[mine[0]["dataset"]])
+    panel = axes[0, 0]
+    for what, (place, again) in style.looks({what: mine[0]["dataset"] for what, mine in found.items()}).items():
+        style.draw_curve(panel, what, found[what], place, again)
     panel.axhline(0, color="black", linewidth=0.6, linestyle=":", label="_zero")
-    panel.set_ylabel("Contaminated less clean (points)")
+    style.bound(panel, GAIN)
+    panel.set_ylabel("Contaminated less clean\n(points, 95% interval)")
     style.label_steps(panel, [], axis)
-    figure.legend(loc="outside lower center", ncols=1)
-    title = f"What contaminated items score above clean ones, series {series}"
-    note = f"Over {axis or 'pre-training steps'}; bands and brackets: 95% interval of the difference, over items"
-    style.save(figure, folder, f"gaps-{series}", title, note)
+    layout.add_legend(figure, layout.handles_of([panel]), 1)
+    title = f"What contaminated items score above clean ones, series {name}"
+    note = f"Over {axis or 'pre-training steps'}; bands and brackets: {OF_DIFFERENCE}"
+    style.save(figure, folder, f"gaps-{file}", title, note)
 
 
 def find(run: Run) -> style.Inputs:
@@ -102,13 +125,12 @@ def find(run: Run) -> style.Inputs:
 
 def draw(inputs: style.Inputs, folder: Path) -> None:
     """Two figures a series; models beside them have no steps, and stand in contrasts/contrasts.md."""
-    axes, rows = style.read_axes(inputs), read_json(inputs["contamination"])["rows"]
-    steps = style.group([row for row in rows if row["step"] is not None], "series")
-    if not steps:
+    axes, found = style.read_axes(inputs), list(split(read_json(inputs["contamination"])["rows"]))
+    if not found:
         print("nothing to draw: of no series are clean and contaminated items known", flush=True)
-    for series, mine in steps.items():
-        draw_parts(series, mine, axes.get(series), folder)
-        draw_gaps(series, mine, axes.get(series), folder)
+    for series, by, way, mine in found:
+        for each in (draw_parts, draw_gaps):
+            each(f"{series}{by}", f"{series}{way}", mine, axes.get(series), folder)
 
 
 def main() -> None:

@@ -5,16 +5,18 @@ from typing import Any
 
 from plot import contamination, divergence, forgetting, leakage, scores, style, throughput
 from plot.chart import Chart, thin
+from plot.extents import BITS, GAIN, MAGNITUDE, NATS, POINTS, SHARE
 
 Row = dict[str, Any]
-INTERVAL = "band: 95% interval"
+MOST_LETTERS = 16  # of a task's name at the edge of a chart
+OVER_DOCUMENTS, OVER_ITEMS = "band: 95% interval over documents", "band: 95% interval over items"
 
 
 def training_charts(log: list[Row]) -> list[Chart]:
     """Loss, held-out text by language, and learning rate."""
     loss, every = thin([row for row in log if row["step"]], "loss")
     dense = f"each point is the mean of {every:,} steps, band: their range" if every > 1 else ""
-    charts = [Chart("Loss", "Nats per token", {"loss": loss}, dense)] if loss else []
+    charts = [Chart("Loss", "Nats per token", {"loss": loss}, dense, measure=NATS)] if loss else []
     by_language: dict[str, list[Row]] = {}
     for row in log:
         for language, value in row.get("bits_per_byte", {}).items():
@@ -22,7 +24,7 @@ def training_charts(log: list[Row]) -> list[Chart]:
             by_language.setdefault(name, []).append({"step": row["step"], "tokens": row["tokens"], "value": value})
     if by_language:
         note = "as training saw it, lower is better"
-        charts.append(Chart("Held-out text while training", "Bits per byte", by_language, note, ".3f", (0, None)))
+        charts.append(Chart("Held-out text while training", "Bits per byte", by_language, note, ".3f", BITS, (0, None)))
     rate, _ = thin([row for row in log if row["step"]], "learning_rate")
     rate = [{**row, "low": row["value"], "high": row["value"]} for row in rate]
     return charts + (
@@ -36,7 +38,7 @@ def throughput_charts(log: list[Row]) -> list[Chart]:
     for measure, (points, every) in throughput.curves(log).items():
         name, unit = throughput.MEASURES[measure]
         note = f"each point is the mean of {every:,} steps, band: their range" if every > 1 else ""
-        charts.append(Chart(name, unit, {name: points}, note, ends=(0, None)))
+        charts.append(Chart(name, unit, {name: points}, note, measure=throughput.EXTENTS[measure], ends=(0, None)))
     return charts
 
 
@@ -46,26 +48,37 @@ def score_charts(series: str, by: str, rows: list[Row]) -> list[Chart]:
     tasks = [row for row in rows if row["metric"] != style.HELD_OUT]
     texts = [row for row in rows if row["metric"] == style.HELD_OUT]
     charts = []
+    interval = f"band: {scores.tell_interval(scores.way_of(rows[0]))}" if rows else ""
     if tasks:
-        curves, order = scores.find_curves(tasks), style.order_of([row["dataset"] for row in tasks])
-        places = {label: order[found[0]["dataset"]] for label, found in curves.items()}
-        hollow = frozenset(
-            label for place, label in enumerate(curves) if places[label] in list(places.values())[:place]
-        )
+        curves = scores.find_curves(tasks)
+        looks = style.looks({label: found[0]["dataset"] for label, found in curves.items()})
         levels: dict[float, list[str]] = {}
         for row in tasks:
             if row["chance"] is not None and style.short_name(row) not in levels.setdefault(row["chance"], []):
                 levels[row["chance"]].append(style.short_name(row))
-        chance = {f"chance {level:.3g}: {', '.join(names)}": level for level, names in sorted(levels.items())}
-        looks: Any = {"levels": chance, "hollow": hollow, "places": places, "series": series}
-        title, unit = f"Task scores of {name}", "Score, 0 to 100"
-        charts.append(Chart(title, unit, curves, INTERVAL, ".1f", (0, 100), **looks))
+        chance = {f"chance {level:.3g}: {in_brief(names)}": level for level, names in sorted(levels.items())}
+        limits = {label: style.measure_of(found[0]["metric"]) for label, found in curves.items()}
+        ends, facts = scores.ends_of(tasks), {"levels": chance, "series": series, **unpack(looks)}
+        title, unit = f"Task scores of {name}", scores.name_axis(ends[0])
+        charts.append(Chart(title, unit, curves, interval, ".1f", None, ends, limits, **facts))
     if texts:
         by_language = style.group(texts, "language")
         curves = {style.LANGUAGES.get(language, language): mine for language, mine in by_language.items()}
-        note, title = f"lower is better; {INTERVAL}", f"Held-out text of {name}"
-        charts.append(Chart(title, "Bits per byte", curves, note, ".3f", (0, None), series=series))
+        note, title = f"lower is better; {interval}", f"Held-out text of {name}"
+        charts.append(Chart(title, "Bits per byte", curves, note, ".3f", BITS, (0, None), series=series))
     return charts
+
+
+def in_brief(names: list[str]) -> str:
+    """Names of tasks for the edge of a chart: long ones are counted."""
+    short = [name for name in names if len(name) <= MOST_LETTERS]
+    return ", ".join(short + [f"{len(names) - len(short)} more"] * (len(short) < len(names)))
+
+
+def unpack(looks: dict[str, tuple[int, bool]]) -> dict[str, Any]:
+    """The looks of curves as a chart takes them."""
+    places = {curve: place for curve, (place, _) in looks.items()}
+    return {"places": places, "hollow": frozenset(curve for curve, (_, hollow) in looks.items() if hollow)}
 
 
 def forgetting_charts(rows: list[Row]) -> list[Chart]:
@@ -77,7 +90,8 @@ def forgetting_charts(rows: list[Row]) -> list[Chart]:
             levels = {"no change": 0.0} if measure == "change" else {}
             ends = (None, None) if measure == "change" else (0, None)
             curves, title = forgetting.curves(mine, measure), f"{name}, {series}"
-            charts.append(Chart(title, unit, curves, f"{since}{INTERVAL}", ".3f", ends, levels, series=series))
+            note, least = f"{since}{OVER_DOCUMENTS}", forgetting.EXTENTS[measure]
+            charts.append(Chart(title, unit, curves, note, ".3f", least, ends, levels=levels, series=series))
     return charts
 
 
@@ -90,26 +104,29 @@ def probe_charts(rows: list[Row]) -> list[Chart]:
                 name, _, unit = title.removesuffix(")").partition(" (")
                 levels = {"nothing known": leakage.NEUTRAL[measure]} if measure in leakage.NEUTRAL else {}
                 hollow = frozenset(curve for curve, found in curves.items() if curve != found[0]["testset"])
-                sets = list(style.group(mine, "testset"))
-                places = {curve: sets.index(found[0]["testset"]) for curve, found in curves.items()}
-                note = f"dashed: the same texts against another item; {INTERVAL}" if hollow else INTERVAL
-                looks: Any = {"levels": levels, "hollow": hollow, "places": places, "series": series}
-                charts.append(Chart(f"{name}, {series}", unit or "Share", curves, note, ".3g", **looks))
+                places = {curve: leakage.place_of(found[0]["testset"]) for curve, found in curves.items()}
+                note = f"dashed: the same texts against another item; {OVER_ITEMS}" if hollow else OVER_ITEMS
+                facts: Any = {"levels": levels, "hollow": hollow, "places": places, "series": series}
+                facts["measure"] = leakage.EXTENTS.get(measure, SHARE)
+                charts.append(Chart(f"{name}, {series}", unit or "Share", curves, note, ".3g", **facts))
     return charts
 
 
 def contamination_charts(rows: list[Row]) -> list[Chart]:
     """What contaminated items score above clean ones, a chart a series, and both parts, a chart a data set."""
     charts = []
-    for series, mine in style.group([row for row in rows if row["step"] is not None], "series").items():
-        found, order = contamination.gaps(mine), style.order_of([row["dataset"] for row in mine])
+    for series, by, _, mine in contamination.split(rows):
+        found = contamination.gaps(mine)
         if found:
-            places = {name: order[of_set[0]["dataset"]] for name, of_set in found.items()}
-            looks: Any = {"levels": {"no difference": 0.0}, "places": places, "series": series}
-            charts.append(Chart(f"Contaminated less clean, {series}", "Points", found, INTERVAL, ".1f", **looks))
+            looks = style.looks({name: of_set[0]["dataset"] for name, of_set in found.items()})
+            facts: Any = {"levels": {"no difference": 0.0}, "series": series, "measure": GAIN, **unpack(looks)}
+            note = f"band: {contamination.OF_DIFFERENCE}"
+            charts.append(Chart(f"Contaminated less clean, {series}{by}", "Points", found, note, ".1f", **facts))
         for name, parts in contamination.curves(mine).items():
-            note, looks = contamination.tell_items(parts), {"hollow": frozenset(["contaminated"]), "series": series}
-            charts.append(Chart(f"{name}, {series}", "Mean score of items, 0 to 100", parts, note, ".1f", **looks))
+            note = f"{contamination.tell_items(parts)}; {contamination.LAID_ON}"
+            facts = {"hollow": frozenset(["contaminated"]), "series": series, "measure": POINTS}
+            title, unit = f"{name}, {series}{by}", "Mean score of items, 0 to 100"
+            charts.append(Chart(title, unit, parts, note, ".1f", **facts))
     return charts
 
 
@@ -121,8 +138,8 @@ def answer_charts(rows: list[Row]) -> list[Chart]:
         shares = {name: [{**row, "value": row["share"]} for row in found] for name, found in by_answer.items()}
         powers = {name: [{**row, "value": row["nats"] / log(10)} for row in found] for name, found in by_answer.items()}
         title, note = f"{mine[0]['prompt']} …, {series}", "the first answer is the right one"
-        charts.append(Chart(title, "Share among the answers", shares, note, ".3f", (0, 1), series=series))
-        charts.append(Chart(title, "Probability, logarithm to base 10", powers, note, ".2f", series=series))
+        charts.append(Chart(title, "Share among the answers", shares, note, ".3f", SHARE, (0, 1), series=series))
+        charts.append(Chart(title, "Probability, logarithm to base 10", powers, note, ".2f", MAGNITUDE, series=series))
     return charts
 
 
@@ -149,5 +166,5 @@ def divergence_charts(rows: list[Row]) -> list[Chart]:
                 note += f"; undetermined at some step: {', '.join(loose)}" if loose else ""
                 title = f"{name}: {what[0].lower()}{what[1:]}, {series}"
                 looks: Any = {"hollow": frozenset(hollow), "places": places, "series": series}
-                charts.append(Chart(title, unit, curves, note, ".4g", (0, None), **looks))
+                charts.append(Chart(title, unit, curves, note, ".4g", divergence.EXTENTS[measure], (0, None), **looks))
     return charts

@@ -13,11 +13,14 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 from plot import style
+from plot.extents import ANGLES, DEGREES, RATIO, WEIGHT, Measure
 from snakmodel.comparisons import FIRST
 from snakmodel.config import run_script
 
 PARAMETERS, MEASURES = style.NAMES["parameters"], style.NAMES["measures"]
 PANELS = ("subspace_angle", "left_singular_angle", "relative_frobenius")
+SUMMED = "subspace_angle"  # over a layer, as in the paper
+EXTENTS = {"delta": WEIGHT, "subspace_angle": DEGREES, "left_singular_angle": DEGREES, "relative_frobenius": RATIO}
 ENDS = ("EMB", "LMH", "N")  # outside the layers, in another colour
 BARS_NOTE = "A panel a measure; in brackets: degenerate, 0 by construction; *: undetermined in a matrix"
 MANY = 12  # bars beyond which a panel's names need smaller print
@@ -74,6 +77,7 @@ def draw_steps(
                 panel.plot(*zip(*crossed, strict=True), "kx", label=f"{label}, undetermined")
         panel.set_title(MEASURES[measure])
         panel.set_ylim(bottom=0)
+        style.bound(panel, EXTENTS[measure])
         style.label_steps(panel, [], axis)
     handles, labels = panels[0].get_legend_handles_labels()
     rest.legend(handles, labels, loc="center", title="Mean over layers; band: one std\n×: undetermined", handlelength=3)
@@ -83,14 +87,21 @@ def draw_steps(
 
 
 def draw_bars(
-    title: str, panels: dict[str, Bars], columns: int, folder: Path, name: str, note: str = BARS_NOTE
+    title: str,
+    panels: dict[str, Bars],
+    measures: Iterable[Measure],
+    columns: int,
+    folder: Path,
+    name: str,
+    note: str = BARS_NOTE,
 ) -> None:
     """A panel of bars for each measure, the embedding and the head in another colour."""
     lines = -(-len(panels) // columns)
     figure, axes = style.new_figure(style.PAGE, 0.2 + 1.5 * lines, rows=lines, columns=columns)
-    for panel, (what, bars) in zip(axes.flat, panels.items(), strict=True):
+    for panel, (what, bars), measure in zip(axes.flat, panels.items(), measures, strict=True):
         colours = [style.COLOURS[1 if bar.strip("()*") in ENDS else 0] for bar in bars]
         panel.bar(list(bars), list(bars.values()), 0.7, color=colours)
+        style.bound(panel, measure)
         panel.tick_params(axis="x", labelsize=5 if len(bars) > MANY else 7)
         panel.grid(axis="x", visible=False)
         brackets = "; (…): degenerate" if any(bar.startswith("(") for bar in bars) else ""
@@ -138,7 +149,7 @@ def draw(inputs: style.Inputs, folder: Path) -> None:
         final = style.group(at_last, "measure")
         layers = {}
         for measure in PANELS:
-            how, combine = ("sum", sum) if measure == "subspace_angle" else ("mean", fmean)  # the sum as in the paper
+            how, combine = ("sum", sum) if measure == SUMMED else ("mean", fmean)
             layers[f"{MEASURES[measure]}, {how} over matrices"] = by_layer(final[measure], combine)
         types = {what: by_type(final[measure]) for measure, what in MEASURES.items()}
         (what, name), at = told(series, against, at_last[0]["against_step"]), f"at step {last:,}, series {series}"
@@ -149,8 +160,10 @@ def draw(inputs: style.Inputs, folder: Path) -> None:
             f"steps-{name}",
             axes.get(series),
         )
-        draw_bars(f"{what} by layer {at}", layers, 1, folder, f"layers-{name}")
-        draw_bars(f"{what} by parameter type {at}", types, 2, folder, f"types-{name}")
+        of_layers = [ANGLES if measure == SUMMED else EXTENTS[measure] for measure in PANELS]
+        draw_bars(f"{what} by layer {at}", layers, of_layers, 1, folder, f"layers-{name}")
+        of_types = [EXTENTS[measure] for measure in MEASURES]
+        draw_bars(f"{what} by parameter type {at}", types, of_types, 2, folder, f"types-{name}")
 
 
 def main() -> None:

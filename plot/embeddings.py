@@ -9,10 +9,12 @@ from pathlib import Path
 
 from plot import style
 from plot.divergence import told
+from plot.extents import COSINE, MOVED
 from snakmodel.config import run_script
 
 PARAMETERS = style.NAMES["parameters"]
 MEASURES = {"l1": "Sum of absolute changes (weight)", "cosine": "Cosine with the vector before (1: unmoved)"}
+EXTENTS = {"l1": MOVED, "cosine": COSINE}
 GROUPINGS = {"class": "class of token", "frequency": "frequency in the training shards"}
 
 
@@ -38,6 +40,7 @@ def draw_groups(grouping: str, rows: list[style.Row], axis: str | None, folder: 
                 if points:
                     label = f"{group} ({points[-1]['tokens']:,})"
                     style.draw_curve(panel, label, points, place, hollow=group == "all")
+            style.bound(panel, EXTENTS[measure])
     for panel in axes[-1]:
         style.label_steps(panel, [], axis)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

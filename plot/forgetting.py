@@ -9,6 +9,7 @@ from pathlib import Path
 
 from plot import style
 from plot.chart import known
+from plot.extents import BITS, CHANGE, widen
 from snakmodel.config import run_script
 from snakmodel.records import read_json
 
@@ -17,6 +18,7 @@ MEASURES = {
     "bits_per_byte": ("Held-out text (lower is better)", "Bits per byte"),
     "change": ("Change (below 0: gained)", "Bits per byte"),
 }
+EXTENTS = {"bits_per_byte": BITS, "change": CHANGE}
 
 
 def curves(rows: list[style.Row], measure: str) -> dict[str, list[style.Row]]:
@@ -42,6 +44,8 @@ def draw_steps(series: str, rows: list[style.Row], axis: str | None, folder: Pat
         style.label_steps(panel, rows, axis)
     axes[0, 0].set_ylim(bottom=0)
     axes[0, 1].axhline(0, color="black", linewidth=0.6, linestyle=":", label="_zero")
+    for panel, measure in zip(axes.flat, MEASURES, strict=True):
+        style.bound(panel, EXTENTS[measure])
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     title = f"Held-out text by language, series {series}: its bits per byte, and their change since {since(rows)}"
     style.save(figure, folder, f"steps-{series}", title, f"Over {axis or 'pre-training steps'}; {NOTE}")
@@ -68,6 +72,9 @@ def draw_trade(series: str, rows: list[style.Row], folder: Path) -> None:
             panel.annotate(f"step {row['at']:,}", (row["step"], row["value"]), (-2, 4), **beside)
     panel.axhline(0, color="black", linewidth=0.6, linestyle=":", label="_zero")
     panel.margins(x=0.15)
+    left, right = panel.get_xlim()
+    panel.set_xlim(widen(left, right, CHANGE))
+    style.bound(panel, CHANGE)
     panel.set(xlabel=f"{learnt}: gained (bits per byte)", ylabel="Lost (bits per byte)")
     figure.legend(loc="outside lower center", ncols=3)
     title = f"What is lost against what {learnt} gains, series {series}"

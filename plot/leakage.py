@@ -6,9 +6,9 @@ The rates of analyze/leakage.py, and the probes of analyze/probes.py: whichever 
 """
 
 from pathlib import Path
-from typing import Any
 
-from plot import style
+from plot import layout, style
+from plot.extents import CHANGE, NATS, SHARE
 from snakmodel.config import BadInput, run_script
 from snakmodel.paths import Run, stage_of
 from snakmodel.records import read_json
@@ -27,6 +27,9 @@ PROBES = {  # (probe, measure) of probes.json -> what it is; the control is the 
     ("membership", "against_paraphrase"): "Paraphrase − item (bits per byte)",
     ("membership", "auc"): "AUC against held-out text",
 }
+TEXT, TEXTS_PLACE = "held-out", 15  # what no test set is, and the number of its look
+EXTENTS = {"min_k": NATS, "against_paraphrase": CHANGE}  # of a measure's axis; the others are shares of 1
+NAME_WIDTH = 1.5  # inches of a test set's name beside the rates
 NEUTRAL = {"auc": 0.5, "against_paraphrase": 0.0}  # where nothing is known of the set
 
 
@@ -41,6 +44,11 @@ def probe_curves(rows: list[style.Row], probe: str, measure: str) -> dict[str, l
     return found
 
 
+def place_of(testset: str) -> int:
+    """The number of a test set's look, or of the text that sets are compared with."""
+    return TEXTS_PLACE if testset == TEXT else style.place_of(testset)
+
+
 def draw_rates(rows: list[style.Row], folder: Path) -> None:
     """A panel a corpus, a line a test set, a marker a rule with its 95% interval."""
     corpora, sets = style.group(rows, "corpus"), list(style.group(rows, "testset"))
@@ -52,7 +60,7 @@ def draw_rates(rows: list[style.Row], folder: Path) -> None:
             ordered = [found.get(testset, absent) for testset in sets]
             percent = [{key: None if row[key] is None else 100 * row[key] for key in absent} for row in ordered]
             style.draw_points(panel, name, percent, place, 0.2 * (place - (len(RATES) - 1) / 2), across=True)
-        style.name_ticks(panel.yaxis, sets)
+        panel.yaxis.set_ticks(range(len(sets)), [layout.broken(name, NAME_WIDTH) for name in sets])
         panel.set(title=f"in {corpus}", xlabel="Items (%)", xlim=(-3, 103))
         panel.grid(axis="y", visible=False)
     axes[0, 0].invert_yaxis()
@@ -64,27 +72,20 @@ def draw_rates(rows: list[style.Row], folder: Path) -> None:
 
 def draw_probes(series: str, rows: list[style.Row], axis: str | None, folder: Path) -> None:
     """A panel a probe, a line a test set; its control is dashed and hollow."""
-    panels = {title: probe_curves(rows, *key) for key, title in PROBES.items()}
-    neutral = {title: NEUTRAL[measure] for (_, measure), title in PROBES.items() if measure in NEUTRAL}
-    panels = {title: curves for title, curves in panels.items() if curves}
-    if not panels:
+    found = {key: curves for key in PROBES if (curves := probe_curves(rows, *key))}
+    if not found:
         print(f"{series}: probes not drawn: none of {', '.join(measure for _, measure in PROBES)}", flush=True)
         return
-    sets, lines = list(style.group(rows, "testset")), -(-len(panels) // 3)
-    figure, axes = style.new_figure(style.PAGE, 0.6 + 1.75 * lines, rows=lines, columns=min(3, len(panels)))
-    handles: dict[str, Any] = {}
-    for panel, (title, curves) in zip(axes.flat, panels.items(), strict=False):
+    figure, panels = layout.new_panels([PROBES[key] for key in found], 1.75)
+    for panel, ((_, measure), curves) in zip(panels, found.items(), strict=True):
         for name, mine in curves.items():
-            place = sets.index(mine[0]["testset"])
-            style.draw_curve(panel, name, mine, place, hollow=name != mine[0]["testset"])
-        if title in neutral:
-            panel.axhline(neutral[title], color="black", linewidth=0.6, linestyle=":", label="_neutral")
-        panel.set_title(title)
+            testset = mine[0]["testset"]
+            style.draw_curve(panel, name, mine, place_of(testset), hollow=name != testset)
+        if measure in NEUTRAL:
+            panel.axhline(NEUTRAL[measure], color="black", linewidth=0.6, linestyle=":", label="_neutral")
+        style.bound(panel, EXTENTS.get(measure, SHARE))
         style.label_steps(panel, [], axis)
-        handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
-    for panel in axes.flat[len(panels) :]:
-        panel.axis("off")
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, handlelength=3)
+    layout.add_legend(figure, layout.handles_of(panels), 3, handlelength=3)
     note = f"Over {axis or 'pre-training steps'}, a panel a probe; bands and brackets: 95% interval over items; "
     note += "hollow: the same texts against another item, which is what style alone gives; dotted: nothing known"
     style.save(figure, folder, f"probes-{series}", f"What series {series} shows of the test sets", note)

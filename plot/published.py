@@ -10,8 +10,10 @@ from typing import Any
 
 from plot import style
 from plot.divergence import draw_bars
+from plot.extents import ANGLES, DEGREES, WEIGHT
 from plot.paper import FILES, Cell, choose, overall, read_paper
 from snakmodel.config import run_script
+from snakmodel.intervals import INTERVALS
 
 PARAMETERS, MEASURES = style.NAMES["parameters"], style.NAMES["measures"]
 DARK = 60  # scores above which a cell needs white print
@@ -95,7 +97,8 @@ def draw_munin(folder: Path) -> None:
     style.name_ticks(axes[0, 0].yaxis, paper["rows"])
     axes[0, 0].invert_yaxis()
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    note = "Bars: half-widths of 95% intervals; Overall recomputed from the three languages beside what was published. "
+    note = f"Bars: half-widths of ScandEval's 95% intervals, {INTERVALS[False]}; Overall recomputed from the three "
+    note += "languages beside what was published. "
     style.save(figure, folder, "munin", paper["title"], note + tell_source(paper, paper["cells"]))
 
 
@@ -116,7 +119,7 @@ def draw_divergence(folder: Path) -> None:
     note += tell_source(paper, choose(paper, **mine, by="type"))
     title = "Change from Llama-2-7B to SnakModel-7B base, step 12,500"
     types = {MEASURES["subspace_angle"]: angles, MEASURES["delta"]: deltas}
-    draw_bars(f"{title}, by parameter type", types, 2, folder, "divergence-types", note)
+    draw_bars(f"{title}, by parameter type", types, [DEGREES, WEIGHT], 2, folder, "divergence-types", note)
     cells = choose(paper, **mine, by="layer", measure="subspace_angle")
     sums = {name_layer(cell): cell["value"] * matrices(paper, cell) for cell in cells}
     means = {name_layer(cell): cell["value"] for cell in choose(paper, **mine, by="layer", measure="delta")}
@@ -124,7 +127,7 @@ def draw_divergence(folder: Path) -> None:
     layers |= {"Mean absolute change (weight), mean over a layer's 9 tensors": means}
     note = "The sum, as the paper draws it, is in effect of G and W↑: the other matrices are degenerate. "
     note += tell_source(paper, choose(paper, **mine, by="layer"))
-    draw_bars(f"{title}, by layer", layers, 1, folder, "divergence-layers", note)
+    draw_bars(f"{title}, by layer", layers, [ANGLES, WEIGHT], 1, folder, "divergence-layers", note)
 
 
 def matrices(paper: dict[str, Any], cell: Cell) -> int:
@@ -156,7 +159,7 @@ def draw_tuning(folder: Path) -> None:
     note = "In brackets: degenerate; tolerance of the measuring not known. "
     said = note + tell_source(paper, sum(cells.values(), []))
     title = "Subspace angle to SnakModel-7B instruct"
-    draw_bars(f"{title}, by parameter type", panels, 2, folder, "divergence-tuning-types", said)
+    draw_bars(f"{title}, by parameter type", panels, [DEGREES] * 2, 2, folder, "divergence-tuning-types", said)
     layers = choose(paper, comparison="base-instruct", by="layer")
     figure, axes = style.new_figure(style.PAGE, 1.7)
     panel = axes[0, 0]

@@ -10,6 +10,8 @@ from typing import Any
 
 MOST_SPOKEN = 30  # points of a dense curve that are told in words; the CSV has all
 
+INSIDE = "\u200b"  # at the end of a line that breaks inside a word: it takes no room
+
 Row = dict[str, Any]
 
 
@@ -27,7 +29,9 @@ def read_panel(axes: Any) -> list[Row]:
 
     columns, lines = names_at(axes.xaxis), names_at(axes.yaxis)
     found: list[tuple[str, Any, float, Any]] = []  # curve, x, value, ends of the interval
-    bands = {each.get_label(): [p.vertices.tolist() for p in each.get_paths()] for each in axes.collections}
+    bands: dict[str, list[Any]] = {}
+    for each in axes.collections:
+        bands.setdefault(each.get_label(), []).extend(path.vertices.tolist() for path in each.get_paths())
     for line in axes.get_lines():
         curve, across = line.get_label(), bool(lines) and not columns
         corners = [corner[::-1] if across else corner for path in bands.get(f"_{curve}", ()) for corner in path]
@@ -59,12 +63,17 @@ def names_at(axis: Any) -> dict[int, str]:
         return {}
     places = axis.get_majorticklocs()
     names = axis.get_major_formatter().format_ticks(places)
-    whole = [re.sub(r"(?<=/)\n|\n(?=@)", "", name).replace("\n", " ") for name in names]
-    return {round(place): name for place, name in zip(places, whole, strict=True)}
+    return {round(place): whole(name) for place, name in zip(places, names, strict=True)}
 
 
 def name_panel(axes: Any) -> str:
-    return str(axes.get_title() or axes.get_ylabel() or axes.get_xlabel())
+    """What stands above a panel, or at its axes."""
+    return whole(axes.get_title() or axes.get_ylabel() or axes.get_xlabel())
+
+
+def whole(name: str) -> str:
+    """A name that stands on several lines as one; it was broken between words, after - _ / or before @."""
+    return re.sub(rf"(?<=[/_-])\n|{INSIDE}\n|\n(?=@)", "", name).replace("\n", " ")
 
 
 def to_csv(rows: list[Row]) -> str:
@@ -85,7 +94,7 @@ def in_words(figure: Any) -> list[str]:
         for curve, rows in groupby(read_panel(axes), itemgetter("curve")):
             values = "; ".join(row_in_words(row) for row in thin(list(rows)))
             lines.append(f"{curve}: {values}" if curve else values)
-        lines += [text.get_text() for text in axes.texts if not text.get_label().startswith("_")]
+        lines += [whole(text.get_text()) for text in axes.texts if not text.get_label().startswith("_")]
     return [line for line in lines if line]
 
 

@@ -4,7 +4,7 @@ python plot/replication.py --config configs/snakmodel-released.yaml
 
 Filled from what the run has: scores.json, analysis/weights.parquet, the corpus ledger, the records of stages. Status:
 "within" what the paper's tolerance and the interval of ours allow, "outside" of it, "not judged" where the paper's
-value or its tolerance is not known, "not run".
+value, its tolerance or our interval is not known, "not run".
 Scores of the table are compared with ScandEval's on the test split alone: no other scorer measures the same.
 """
 
@@ -37,7 +37,8 @@ SETTINGS += ["pre-training steps", "global batch", "sequence length", "training 
 STATUSES = ("within", "outside", "not judged", "not run")
 
 Row = dict[str, Any]
-Ours = tuple[float, float, float] | None  # value, and the ends of its interval
+Known = tuple[float, float | None, float | None]  # value, and the ends of its interval; None: of one resample
+Ours = Known | None
 
 
 @dataclass
@@ -78,7 +79,14 @@ def compare(group: str, quantity: str, unit: str, cell: Cell, source: str, ours:
         status = "outside" if abs(difference) > tolerance + (high - low) / 2 else "within"
     known = {"paper": cell["value"], "ours": value, "our low": low, "our high": high, "difference": difference}
     told = {"tolerance": tolerance, "status": status, "known": cell["kind"], "source": source}
-    return {"group": group, "quantity": quantity, "unit": unit, **known, **told, "note": cell.get("note", "")}
+    notes = [cell.get("note"), f"no tolerance: {cell['kind']}" if tolerance is None and is_told(cell) else None]
+    note = "; ".join(each for each in notes if each)
+    return {"group": group, "quantity": quantity, "unit": unit, **known, **told, "note": note}
+
+
+def is_told(cell: Cell) -> bool:
+    """Whether the paper has a value there, or at least a range."""
+    return cell["value"] is not None or "low" in cell
 
 
 def table_rows(s: Settings, scores: list[Row], config: Path) -> list[Row]:
@@ -122,10 +130,13 @@ def score_of(rows: list[Row], column: dict[str, str]) -> Ours:
     return None
 
 
-def mean_of(scores: list[tuple[float, float, float]]) -> Ours:
-    """The mean of values, with the interval of a mean of independent errors."""
+def mean_of(scores: list[Known]) -> Known:
+    """The mean of values, with the interval of a mean of independent errors; without, where one of them has none."""
     value = fmean(value for value, _, _ in scores)
-    half = independent([(high - low) / 2 for _, low, high in scores])
+    halves = [(high - low) / 2 for _, low, high in scores if low is not None and high is not None]
+    if len(halves) < len(scores):
+        return value, None, None
+    half = independent(halves)
     return value, value - half, value + half
 
 
@@ -224,6 +235,8 @@ def told(row: Row, column: str, sources: list[str]) -> str:
         return f"{value} [{row['unit']}]" + (f" ({row['note']})" if row["note"] else "")
     if column == "paper" and value is None:
         return "not known"
+    if column == "tolerance" and value is None and row["paper"] is not None:
+        return "none"
     if value is None:
         return "–"
     return value if isinstance(value, str) else in_full(value)

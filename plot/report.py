@@ -83,11 +83,14 @@ def read_figures(folder: Path) -> list[Row]:
 
 
 def read_scores(path: Path | None, axes: dict[str, str]) -> list[Row]:
-    """Primary scores by scorer, its version, split and series, which are never one curve; models beside them."""
+    """Primary scores by scorer, its version, split and series, which are never one curve; models beside them.
+
+    `by`: who scored; `interval`: what its 95% intervals are of.
+    """
     rows = [row for row in read_json(path)["rows"] if row["primary"]] if path else []
     groups: list[Row] = []
-    for (scorer, version, split), mine in scores.split_ways(rows).items():
-        by = " ".join(str(word) for word in (scorer, version) if word) + (f", {split} split" if split else "")
+    for way, mine in scores.split_ways(rows).items():
+        told = {"by": scores.tell_way(way), "interval": scores.tell_interval(way)}
         for label, curve in scores.find_curves(mine).items():
             for row in curve:
                 row["label"] = label
@@ -95,7 +98,7 @@ def read_scores(path: Path | None, axes: dict[str, str]) -> list[Row]:
         steps = sorted((row for row in mine if row["step"] is not None), key=lambda row: row["step"])
         for series, found in (style.group(steps, "series") or {"": []}).items():  # or baselines alone
             counted = axes.get(series, "step")
-            groups.append({"series": series, "by": by, "counted": counted, "rows": found, "beside": beside})
+            groups.append({"series": series, **told, "counted": counted, "rows": found, "beside": beside})
             beside = []
     return groups
 

@@ -8,16 +8,20 @@ pre-training, also of models tuned on them, or what the series counts instead: e
 
 import re
 from itertools import groupby
+from math import floor
 from pathlib import Path
 from typing import Any
 
-from plot import style
+from plot import layout, style
+from plot.chart import known
+from plot.extents import BITS, MCC, POINTS
 from snakmodel.config import run_script
+from snakmodel.intervals import INTERVALS
 from snakmodel.paths import Run
 from snakmodel.records import read_json
 
 GREY = "#666666"
-LABEL_HEIGHT = 5.0  # of a chance level's name, in points of score
+LABEL_HEIGHT, LABEL_WIDTH = 0.05, 1.4  # of a line of a chance level's name: parts of the axis, inches
 OURS = "builtin"  # the scorer that files' names leave out
 
 Way = tuple[Any, Any, Any]  # scorer, its version, split
@@ -48,8 +52,8 @@ def find_curves(rows: list[style.Row]) -> dict[str, list[style.Row]]:
     curves: dict[tuple[Any, ...], list[style.Row]] = {}
     for row in rows:
         curves.setdefault(curve_of(row), []).append(row)
-    order, named = style.order_of([row["dataset"] for row in rows]), {}
-    for key in sorted(curves, key=lambda key: (order[key[0]], str(key))):
+    named: dict[str, list[style.Row]] = {}
+    for key in sorted(curves, key=lambda key: (style.order_of(key[0]), str(key))):
         mine, shots = curves[key], {other[2] for other in curves if other[:2] == key[:2]}
         words = (", few-shot" if key[2] else ", zero-shot") if len(shots) > 1 else ""
         label = style.label(mine[0]) + words
@@ -60,12 +64,28 @@ def find_curves(rows: list[style.Row]) -> dict[str, list[style.Row]]:
 def draw_chance(panel: Any, rows: list[style.Row]) -> None:
     """A dotted line at each level of chance, its tasks named in the right margin; names that collide are pushed up."""
     pairs = sorted({(round(row["chance"], 1), style.short_name(row)) for row in rows if row["chance"] is not None})
-    place = -LABEL_HEIGHT
+    bottom, top = panel.get_ylim()
+    height = LABEL_HEIGHT * (top - bottom)
+    filled = bottom - height
     for level, tasks in groupby(pairs, key=lambda pair: pair[0]):
         panel.axhline(level, color=GREY, linestyle=":", linewidth=1)
-        place = max(level, place + LABEL_HEIGHT)
-        text = f"chance {level:g}: {', '.join(task for _, task in tasks)}"
-        panel.text(1.01, place, text, transform=panel.get_yaxis_transform(), va="center", fontsize=6, color=GREY)
+        text = layout.broken(f"chance {level:g}: {', '.join(task for _, task in tasks)}", LABEL_WIDTH)
+        half = height * (text.count("\n") + 1) / 2
+        place = max(level, filled + half)
+        filled = place + half
+        beside: Any = {"transform": panel.get_yaxis_transform(), "va": "center", "fontsize": 6, "color": GREY}
+        panel.text(1.01, place, text, **beside)
+
+
+def ends_of(rows: list[style.Row]) -> tuple[float, float]:
+    """The ends of an axis of scores: 0 to 100, and below 0 as far as a correlation or its interval goes."""
+    below = [row[key] for row in rows if row["metric"] == "mcc" for key in ("value", "low") if known(row, key)]
+    return max(20.0 * floor(min([0, *below]) / 20), MCC.low), POINTS.high
+
+
+def name_axis(bottom: float) -> str:
+    """The name of an axis of scores that begins there."""
+    return "Score (0 to 100)" if bottom >= 0 else "Score (0 to 100, MCC from -100)"
 
 
 def draw_tasks(rows: list[style.Row], baselines: list[style.Row], axis: str | None) -> Any:
@@ -78,21 +98,21 @@ def draw_tasks(rows: list[style.Row], baselines: list[style.Row], axis: str | No
     longest = max((len(part) for name in names for part in re.split("[/@]", name)), default=0)  # of upright print
     height = 2.9 + 0.07 * len(curves) + 0.05 * min(longest, 20)
     figure, axes = style.new_figure(style.PAGE, height, columns=len(widths), sharey=True, width_ratios=widths)
-    order = style.order_of([row["dataset"] for row in [*rows, *baselines]])
-    seen: set[int] = set()
+    looks = style.looks({label: mine[0]["dataset"] for label, mine in curves.items()})
     for label, mine in curves.items():
-        place, steps = order[mine[0]["dataset"]], [row for row in mine if row["step"] is not None]
-        again = place in seen  # another set or metric of a task that is there, or few-shot beside zero-shot
-        seen.add(place)
+        (place, again), measure = looks[label], style.measure_of(mine[0]["metric"])
+        steps = [row for row in mine if row["step"] is not None]
         if steps:
-            style.draw_curve(axes[0, 0], label, steps, place, hollow=again)
+            style.draw_curve(axes[0, 0], label, steps, place, again, measure)
         if names:
             found = {row["name"]: row for row in mine if row["step"] is None}
             absent = {"value": None, "low": None, "high": None}
             shift = 0.06 * (list(curves).index(label) - (len(curves) - 1) / 2)
-            style.draw_points(axes[0, -1], label, [found.get(name, absent) for name in names], place, shift)
+            points = [found.get(name, absent) for name in names]
+            style.draw_points(axes[0, -1], label, points, place, shift, measure=measure)
+    ends = ends_of([*rows, *baselines])
+    axes[0, 0].set(ylim=ends, ylabel=name_axis(ends[0]))
     draw_chance(axes[0, -1], [*rows, *baselines])
-    axes[0, 0].set(ylim=(0, 100), ylabel="Score (0 to 100)")
     if rows:
         style.label_steps(axes[0, 0], rows, axis)
     if names:
@@ -100,10 +120,7 @@ def draw_tasks(rows: list[style.Row], baselines: list[style.Row], axis: str | No
         axes[0, -1].tick_params(axis="x", labelrotation=90, labelsize=6)
         axes[0, -1].set(xlim=(-0.5, len(names) - 0.5), title="Baselines")
         axes[0, -1].grid(axis="x", visible=False)
-    handles = {
-        label: handle for panel in axes.flat for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=2)
+    layout.add_legend(figure, layout.handles_of(axes.flat), 2)
     return figure
 
 
@@ -116,6 +133,7 @@ def draw_held_out(rows: list[style.Row], axis: str | None) -> Any:
         style.draw_curve(panel, style.LANGUAGES.get(language, language), mine, place)
     panel.set_ylabel("Bits per byte (lower is better)")
     panel.set_ylim(bottom=0)
+    style.bound(panel, BITS)
     style.label_steps(panel, rows, axis)
     figure.legend(loc="outside lower center", ncols=len(languages))
     return figure
@@ -158,11 +176,21 @@ def draw(inputs: style.Inputs, folder: Path) -> None:
             style.save(figure, folder, where, title, tell(way, counts.get(name)))
 
 
-def tell(way: Way, axis: str | None) -> str:
-    """What the x axis counts, what bands are, and who scored: "builtin 1, test split"."""
+def tell_way(way: Way) -> str:
+    """Who scored: "builtin 3, bfloat16, test split"."""
     scorer, version, split = way
-    who = " ".join(str(part) for part in (scorer, version) if part) + (f", {split} split" if split else "")
-    return f"Over {axis or 'pre-training steps'}; bands and brackets: 95% interval; scorer: {who or 'not told'}"
+    who = " ".join(str(part) for part in (scorer, version and version.replace(" ", ", ")) if part)
+    return ", ".join(part for part in (who, f"{split} split" if split else "") if part) or "not told"
+
+
+def tell_interval(way: Way) -> str:
+    """What an interval is of, as far as the scorer is known."""
+    return f"95% interval {INTERVALS[way[0] == OURS]}" if way[0] else "95% interval"
+
+
+def tell(way: Way, axis: str | None) -> str:
+    """What the x axis counts, what bands are, and who scored."""
+    return f"Over {axis or 'pre-training steps'}; bands and brackets: {tell_interval(way)}; scorer: {tell_way(way)}"
 
 
 def find(run: Run) -> style.Inputs:

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable
 from math import nan
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import yaml
 
-from plot.read_back import Row, in_words, read_back, to_csv
+from plot.chart import unbroken
+from plot.extents import BITS, MCC, POINTS, Measure, widen
+from plot.read_back import Row, in_words, read_back, read_panel, to_csv
 from snakmodel.config import BadInput, NoSettings, read_command
 from snakmodel.paths import PRETRAINED, Run, stage_of
 from snakmodel.records import begin, read_json, write_beside, write_text
@@ -73,11 +76,35 @@ def short_name(row: Row) -> str:
     return TASKS.get(row["dataset"], [row["dataset"]])[0]
 
 
-def order_of(datasets: Iterable[str]) -> dict[str, int]:
-    """Data set -> the number of its look, known tasks first: a task looks the same in every figure and language."""
-    short = {dataset: name for dataset, (name, _) in TASKS.items()}
-    order = list(dict.fromkeys([*short.values(), *sorted(set(datasets) - short.keys())]))
-    return {dataset: order.index(short.get(dataset, dataset)) for dataset in [*TASKS, *datasets]}
+def place_of(dataset: str) -> int:
+    """The number of a data set's look, by its name alone: the same in every figure of every run, whatever stands there.
+
+    Known tasks have the first ones, in any language. Others have none of theirs; two may share a colour.
+    """
+    known = list(dict.fromkeys(short for short, _ in TASKS.values()))
+    if dataset in TASKS:
+        return known.index(TASKS[dataset][0])
+    return len(COLOURS) + crc32(dataset.encode()) % (len(COLOURS) * (len(MARKERS) - 1))
+
+
+def order_of(dataset: str) -> tuple[int, str]:
+    """Where a data set stands among others: known tasks first, others by their names."""
+    return (place_of(dataset) if dataset in TASKS else len(TASKS)), dataset
+
+
+def looks(datasets: dict[str, str]) -> dict[str, tuple[int, bool]]:
+    """Curve -> the number of its data set's look, and whether it is hollow: one before it has that marker.
+
+    So curves are told apart in grey print, too.
+    """
+    places = {curve: place_of(dataset) for curve, dataset in datasets.items()}
+    markers = [look(place)[1] for place in places.values()]
+    return {curve: (place, markers[number] in markers[:number]) for number, (curve, place) in enumerate(places.items())}
+
+
+def measure_of(metric: str) -> Measure:
+    """What a score by this metric can be."""
+    return {HELD_OUT: BITS, "mcc": MCC}.get(metric, POINTS)
 
 
 def label(row: Row) -> str:
@@ -104,36 +131,70 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def draw_curve(axes: Any, name: str, rows: list[Row], place: int, hollow: bool = False) -> None:
+def draw_curve(
+    axes: Any, name: str, rows: list[Row], place: int, hollow: bool = False, measure: Measure | None = None
+) -> None:
     """A line of the rows' `value` over `step`, with a band from `low` to `high`, in the look of number `place`.
 
-    A value that is missing or not a number is a gap.
+    A value that is missing or not a number is a gap; one without an interval is a gap in the band. measure: the ends
+    at which the band is cut off, where the axis goes further.
     """
     colour, marker = look(place)
-    steps = [row["step"] for row in rows]
-    values, lows, highs = ([nan if row[key] is None else row[key] for row in rows] for key in ("value", "low", "high"))
     every = -(-len(rows) // MOST_MARKERS)
+    values = [nan if row["value"] is None else row["value"] for row in rows]
+    steps = [row["step"] for row in rows]
     (line,) = axes.plot(steps, values, label=name, color=colour, marker=marker, markevery=every)
     if hollow:
         line.set(linestyle="--", markerfacecolor="white")
-    if len(rows) == 1:  # no band, but an error bar
-        axes.vlines(steps, lows, highs, color=colour, label=f"_{name}")
-    else:
-        axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0, label=f"_{name}")
+    for stretch in unbroken(rows, "value", "low", "high"):
+        steps, lows, highs = ([row[key] for row in stretch] for key in ("step", "low", "high"))
+        if len(stretch) == 1:  # no band, but an error bar
+            drawn = axes.vlines(steps, lows, highs, color=colour, label=f"_{name}")
+        else:
+            drawn = axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0, label=f"_{name}")
+        cut_off(axes, drawn, measure)
 
 
-def draw_points(axes: Any, name: str, rows: list[Row], place: int, shift: float = 0, across: bool = False) -> None:
+def draw_points(
+    axes: Any,
+    name: str,
+    rows: list[Row],
+    place: int,
+    shift: float = 0,
+    across: bool = False,
+    measure: Measure | None = None,
+) -> None:
     """A marker at each row's `value` with a bar from `low` to `high`, in the look of number `place`.
 
     The rows stand at 0, 1, ..., moved by `shift`, which the caller names by ticks: from left to right, or `across`,
-    from top to bottom.
+    from top to bottom. measure: as for curves.
     """
     colour, marker = look(place)
     places = [number + shift for number in range(len(rows))]
     values, lows, highs = ([nan if row[key] is None else row[key] for row in rows] for key in ("value", "low", "high"))
-    (axes.hlines if across else axes.vlines)(places, lows, highs, color=colour, linewidth=1, label=f"_{name}")
+    bars = (axes.hlines if across else axes.vlines)(places, lows, highs, color=colour, linewidth=1, label=f"_{name}")
+    cut_off(axes, bars, measure)
     points = (values, places) if across else (places, values)
     axes.plot(*points, label=name, color=colour, marker=marker, markersize=3, linestyle="none")
+
+
+def cut_off(axes: Any, drawn: Any, measure: Measure | None) -> None:
+    """Shows of what is drawn no more than the measure can be; what it holds, and what is read back, stays whole."""
+    if measure is not None:
+        from matplotlib.path import Path as Outline
+
+        corners = [(0, measure.low), (1, measure.low), (1, measure.high), (0, measure.high), (0, measure.low)]
+        drawn.set_clip_path(Outline(corners), axes.get_yaxis_transform())
+
+
+def bound(panel: Any, measure: Measure) -> None:
+    """Gives the value axis its least span and the ends of its measure, once all is drawn."""
+    widths = [row["high"] - row["low"] for row in read_panel(panel) if row["low"] is not None]
+    low, high = panel.get_ylim()
+    low, high = widen(low, high, measure, widths)
+    panel.set_ylim(low, high)
+    for line in panel.get_lines():  # a mark on the end of the axis stays whole
+        line.set_clip_on(any(value < low or value > high for value in line.get_ydata()))
 
 
 def look(place: int) -> tuple[str, str]:

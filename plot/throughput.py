@@ -10,6 +10,7 @@ from typing import Any
 
 from plot import style
 from plot.chart import thin
+from plot.extents import AMOUNT, SECONDS, SHARE
 from plot.training import history
 from snakmodel.config import BadInput, run_script
 
@@ -21,6 +22,7 @@ MEASURES = {  # of the log -> name, unit; the last two are of GPUs alone
     "mfu": ("Model FLOPs utilisation", "Share of the peak"),
     "memory_gib": ("Memory allocated", "GiB of a device"),
 }
+EXTENTS = {"tokens_per_second": AMOUNT, "seconds": SECONDS, "data_wait": SECONDS, "mfu": SHARE, "memory_gib": AMOUNT}
 
 
 def curves(log: list[Row]) -> dict[str, tuple[list[Row], int]]:
@@ -42,6 +44,7 @@ def draw(inputs: style.Inputs, folder: Path) -> None:
         style.draw_curve(panel, name, points, place)
         panel.set(title=name, ylabel=unit)
         panel.set_ylim(bottom=0)
+        style.bound(panel, EXTENTS[measure])
     style.label_steps(axes[-1, 0], [])
     every = max(found[measure][1] for measure in found)
     stretch = f"; each point is the mean of {every:,} steps, bands and brackets their range" if every > 1 else ""

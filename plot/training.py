@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from plot import style
+from plot.extents import BITS, NATS
 from snakmodel.config import BadInput, run_script
 from snakmodel.records import read_json, read_jsonl
 from snakmodel.series import parse_branch
@@ -49,6 +50,8 @@ def draw(inputs: style.Inputs, folder: Path) -> None:
         curve = [{**row, "value": value, "low": value, "high": value} for row, value in points]  # no interval
         style.draw_curve(held_out, language, curve, place)
     held_out.set_ylabel("Bits per byte, held out")
+    style.bound(losses, NATS)
+    style.bound(held_out, BITS)
     if validated:
         held_out.legend(loc="upper right", ncols=2)
     trained = [row for row in rows if "learning_rate" in row]  # step 0 has none

@@ -1,4 +1,9 @@
-"""Intervals of shares."""
+"""Intervals: of shares, and of scores what they are of, said the same in tables, figures and the report."""
+
+INTERVALS = {  # of scores, by whether the built-in scorer gave them
+    True: "of the score itself, as another test set of this size would give it",
+    False: "of the mean of the resamples",
+}
 
 
 def wilson(count: int, of: int) -> tuple[float, float]:

@@ -134,7 +134,7 @@ def test_a_card_is_written_again_once_there_are_other_scores_and_forms_of_anothe
     assert "card step-00016: done" in run_main(card, words[1], *words[2:], "steps=last")
     scores = read_json(tmp_path / "run/scores/scores.json")
     for row in scores["rows"]:
-        row["value"] = 12.3456
+        row |= {"value": 12.3456, "low": None, "high": None}  # as of one resample
     write_json(tmp_path / "run/scores/scores.json", scores)
     record = tmp_path / f"run/release/{SERIES}/step-00016/run.json"
     told = read_json(record)
@@ -142,7 +142,7 @@ def test_a_card_is_written_again_once_there_are_other_scores_and_forms_of_anothe
     write_json(record, told)
     run_main(card, words[1], *words[2:], "steps=last")
     text = (tmp_path / f"run/cards/{SERIES}/step-00016/README.md").read_text()
-    assert "12.346" in text and "## Quantised forms" not in text
+    assert "| 12.346 | – |" in text and "## Quantised forms" not in text
 
 
 def test_a_template_that_asks_for_what_no_run_recorded_is_refused(tiny_run, tmp_path):

@@ -27,8 +27,10 @@ def score(step, dataset="scala-da", value=50.0, **facts):
 
 def save_scores(root, rows):
     folder = Run(root).folder("collect")
+    record = {"section": "collect", "inputs": {}, "rows": len(rows), "settings": {}, "config": "its.yaml"}
+    record |= {"commit": "c0ffee", "versions": {}, "seconds": 1.0, "peak_memory_bytes": 1, "finished": "2026-01-02"}
     for name in ("started.json", "run.json"):
-        write_json(folder / name, {"section": "collect", "inputs": {}, "rows": len(rows)})
+        write_json(folder / name, record)
     (folder / "scores.json").write_text(json.dumps({"rows": rows}))  # also NaN, which we would not write
 
 
@@ -198,10 +200,19 @@ def test_what_cannot_be_compared_is_one_line(two_runs, tmp_path):
         ValueError, match="plot_compare.series: tuned is in the scores and weights of none of short, long"
     ):
         run_main(compare, two_runs, "series=tuned")
-    save_scores(tmp_path / "short", [score(0, scorer="builtin")])
-    said = run_main(compare, two_runs, "paper=true")
-    assert "the paper has no score by builtin 13.3.0 test\n" in said
-    assert "short: pretrained: tasks not drawn: nothing else was scored in this way" in said
+
+
+def test_where_the_paper_has_nothing_to_compare_one_line_says_what_is_there_and_what_makes_the_rest(two_runs, tmp_path):
+    save_scores(tmp_path / "short", [score(0, scorer="builtin", scorer_version="3 bfloat16"), score(0, "own")])
+    said = run_main(compare, two_runs, "paper=true", f"runs={tmp_path}/short", "over=share")
+    assert "short: pretrained: tasks not drawn: nothing beside it by builtin 3, bfloat16, test split\n" in said
+    (line,) = [line for line in said.splitlines() if line.startswith("no score of the paper is drawn: ")]
+    assert ": data sets scored here: 1 by builtin 3, bfloat16, test split, 1 by scandeval 13.3.0, test split; " in line
+    assert "; the paper's: scala-da, dansk, angry-tweets, " in line and "izen-tests by scandeval, test split; " in line
+    make = "python evaluate/scandeval_all.py --config its.yaml; python evaluate/collect.py --config its.yaml"
+    assert line.endswith(f"; make these by: make scandeval; {make}")
+    save_scores(tmp_path / "short", [score(step) for step in (0, 50)])
+    assert "no score of the paper" not in run_main(compare, two_runs, "paper=true", f"runs={tmp_path}/short")
 
 
 def test_a_figure_is_the_same_bytes_again_and_told_in_words(tmp_path):

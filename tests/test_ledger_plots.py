@@ -103,6 +103,10 @@ def test_rates_and_probes_are_drawn_with_their_intervals_whichever_is_there(draw
         in found["rates"]
     )
     assert "in instructions\nfound: an n-gram: news not known; tests 0 [0, 10]" in found["rates"]
+    long = "a-test-set-of-ones-own_whose-name-is/too_long-to-stand-in-one-line"
+    leaked = {"analysis/leakage/leakage.json": {"rows": [rate(long, "found", 3)]}}
+    found = drawn("leakage", leaked | {"analysis/leakage/run.json": {"counts": 1}})
+    assert f"in deduplicate\nfound: an n-gram: {long} 30 [20, 40]" in found["rates"]
 
 
 def test_clean_and_contaminated_items_stand_apart_and_a_part_without_items_is_told(drawn):
@@ -110,11 +114,13 @@ def test_clean_and_contaminated_items_stand_apart_and_a_part_without_items_is_to
     rows += [contrasted(step, 1.0, None, "own/set@v1") for step in (0, 5)] + [contrasted(None, 50.0, 60.0)]
     found = drawn("contamination", {"contrasts/contamination.json": {"rows": rows}})
     parts = found["parts-pretrained"]
-    assert (
-        "(angry-tweets)\n20 to 25 clean, 5 contaminated items\nclean: 0: 10; 5: 15\ncontaminated: 0: 12; 5: 22" in parts
-    )
-    assert "own/set@v1\n20 clean, 0 contaminated items\nclean: 0: 1; 5: 1\n" in parts
-    assert "Sentiment (angry-tweets): 0: 2 [0, 4]; 5: 7 [5, 9]\n" in found["gaps-pretrained"]
+    assert "(angry-tweets): 20 to 25 clean, 5 contaminated items\nclean: 0: 10; 5: 15\n" in parts
+    assert "contaminated: 0: 12 [10, 14]; 5: 22 [20, 24]\n" in parts  # the difference's interval, above the clean score
+    assert "; band: 95% interval of the difference, over items, laid on the clean items' score; where it" in parts
+    assert "own/set@v1: 20 clean, 0 contaminated items\nclean: 0: 1; 5: 1\n" in parts
+    gaps = found["gaps-pretrained"]
+    assert "Sentiment (angry-tweets): 0: 2 [0, 4]; 5: 7 [5, 9]\n" in gaps
+    assert "brackets: 95% interval of the difference, over items\n" in gaps
     found = drawn("contamination", {"contrasts/contamination.json": {"rows": rows[2:4]}})
     assert "difference not drawn: no data set has both" in found["said"] and "gaps-pretrained" not in found
     assert "nothing to draw" in drawn("contamination", {"contrasts/contamination.json": {"rows": []}})["said"]

@@ -98,6 +98,32 @@ def test_without_a_run_the_sheet_shows_the_papers_column(tmp_path):
     assert {row["status"] for row in sheet(recipe).values()} == {"not run"}
 
 
+def test_a_score_of_one_resample_has_no_interval_and_is_not_judged(recipe):
+    path = recipe.parent / "run/scores/scores.json"
+    rows = read_json(path)["rows"]
+    alone = [row | {"low": None, "high": None} if row["dataset"] == "dansk" else row for row in rows]
+    write_json(path, {"rows": alone})
+    run_main(replication, recipe)
+    table = {name: row for (group, name), row in sheet(recipe).items() if group == "Table 3, test split"}
+    for name, ours in (("NER (micro F1)", "41.0"), ("AVG (mean of the eight)", "43.5")):
+        mine = table[f"SnakModel-7B base: {name}"]
+        assert (mine["ours"], mine["our low"], mine["our high"], mine["status"]) == (ours, "", "", "not judged")
+    assert table["SnakModel-7B base: LA (macro F1)"]["status"] == "outside"  # its own interval is there
+
+
+def test_a_digitised_number_without_a_tolerance_says_so(recipe):
+    run_main(replication, recipe)
+    rows = sheet(recipe).values()
+    silent = [row for row in rows if row["paper"] and not row["tolerance"] and "no tolerance: " not in row["note"]]
+    told = [row for row in rows if "no tolerance: digitised" in row["note"]]
+    assert not silent and {row["known"] for row in told} == {"digitised"} and {row["tolerance"] for row in told} == {""}
+    page = (recipe.parent / "run/replication/replication.md").read_text("utf-8")
+    assert (
+        "base to instruct, step 12,500: v\\_proj \\[degrees\\] (degenerate; no tolerance: digitised) | 0.045 |" in page
+    )
+    assert "layer\\_9 \\[degrees\\] (between 0.53 and 0.63; no tolerance: digitised) | not known |" in page
+
+
 def test_scores_of_two_versions_and_rows_that_the_table_lacks_are_refused(recipe):
     path = recipe.parent / "run/scores/scores.json"
     other = score("baselines", None, "dansk", "micro_f1", 17.5, name="viking", scorer_version="12.9.0")

@@ -13,6 +13,7 @@ from typing import Any
 
 from scorer.scandeval_records import DANISH
 from snakmodel.config import BadInput
+from snakmodel.intervals import INTERVALS
 from snakmodel.paths import BASELINES
 from snakmodel.printed_tables import to_html, to_latex, to_markdown
 from snakmodel.records import read_json
@@ -22,10 +23,6 @@ NONE = "–"
 JUDGED = "Answers that people have judged"
 JUDGED_NOTE = "Of the models that the data set's makers showed them. No score of a model here is derived from these."
 LEAST = ("bits_per_byte",)  # metrics of held-out text, which are no scores
-INTERVALS = {
-    True: "of the score itself, as another test set of this size would give it",
-    False: "of the mean of the resamples",
-}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,226 @@
+"""Looks, names, axes and intervals of figures and of the report: pytest tests/test_axes.py"""
+
+import re
+
+import pytest
+from conftest import run_main, write_recipe
+from test_figures import LONG, read_folder, save_scores, score, values
+
+from plot import compare, contamination, leakage, report, scores, style
+from plot.chart import Chart, lay_out, value_range
+from plot.extents import BITS, DEGREES, MCC, POINTS, widen
+from snakmodel.intervals import INTERVALS
+from snakmodel.records import write_json
+
+NAMES = ("my-own-test-set-of-customer-letters-with-a-name-of-60-letters", "ARCHIVE_OF_QUESTIONS_" * 3, "X" * 60)
+SCRIPTS = {"plot_scores": scores, "plot_compare": compare, "plot_contamination": contamination, "plot_leakage": leakage}
+OWN, OTHERS = "burger-spørgsmål", ("arkiv", "æbler", "zoo")
+
+
+@pytest.fixture
+def figures(tmp_path, monkeypatch):
+    """Draws by one script what is planted: matplotlib's figures by their files' names, and what was printed."""
+    recipe = write_recipe(tmp_path / "recipe.yaml", **{section: {} for section in SCRIPTS})
+    write = style.save
+
+    def draw(section, *overrides):
+        found = {}
+
+        def keep(figure, folder, name, *words):
+            found[style.file_name(name)] = figure
+            write(figure, folder, name, *words)
+
+        monkeypatch.setattr(style, "save", keep)
+        found["said"] = run_main(SCRIPTS[section], recipe, *overrides)
+        return found
+
+    return draw
+
+
+def builtin(step, dataset, value, metric="accuracy", **facts):
+    facts = {"scorer": "builtin", "scorer_version": "3 float32", "chance": None, "task": "knowledge"} | facts
+    return score(step, dataset, value, metric=metric, **facts)
+
+
+def look_of(figure, name):
+    """Colour and marker of the curve whose label holds this name."""
+    (line,) = [line for axes in figure.axes for line in axes.get_lines() if name in line.get_label()]
+    return line.get_color(), line.get_marker()
+
+
+def contrasted(step, dataset):
+    what = {"series": "pretrained", "step": step, "tokens": 0, "name": None, "dataset": dataset, "clean": 40.0}
+    return what | {"clean_items": 9, "contaminated": 50.0, "contaminated_items": 3, "difference": 10.0} | {
+        "low": 4.0, "high": 16.0}  # fmt: skip
+
+
+def test_a_set_of_ones_own_looks_the_same_in_every_figure_and_when_others_are_added(figures, tmp_path):
+    seen = []
+    for sets in ([OWN], [*OTHERS, OWN, "scala-da"]):
+        rows = [builtin(step, name, 40.0) for step in (0, 50) for name in sets]
+        save_scores(tmp_path / "run", rows)
+        write_json(
+            tmp_path / "run/contrasts/contamination.json", {"rows": [contrasted(s, n) for s in (0, 50) for n in sets]}
+        )
+        probed = {"series": "pretrained", "tokens": 0, "probe": "second_half", "measure": "exact", "unit": "share"}
+        probed |= {"items": 5, "value": 0.1, "low": 0.0, "high": 0.2}
+        rows = [probed | {"step": step, "testset": name} for step in (0, 50) for name in sets]
+        write_json(tmp_path / "run/analysis/probes.json", {"rows": rows})
+        seen.append(look_of(figures("plot_scores")["tasks-pretrained"], OWN))
+        seen.append(look_of(figures("plot_contamination")["gaps-pretrained"], OWN))
+        seen.append(look_of(figures("plot_leakage")["probes-pretrained"], OWN))
+        run_main(report, write_recipe(tmp_path / "report.yaml", report={}), f"run_dir={tmp_path}/run")
+        page = (tmp_path / "run/report/report.html").read_text("utf-8")
+        keys = re.findall(rf'data-colour="c(\d)"><svg.*?href="#m(\d)".*?class="text">[^<]*{OWN}', page)
+        seen += [(style.COLOURS[int(colour)], style.MARKERS[int(marker)]) for colour, marker in keys]
+        assert len(keys) == 3  # scores, probes, contamination
+        assert 'id="m7" d="M-4 0' in page and style.MARKERS[7] == "<"  # which points to the left
+    assert len(set(seen)) == 1
+    paper = [style.look(style.place_of(name)) for name in list(style.TASKS)[:8]]
+    assert paper == list(zip(style.COLOURS, style.MARKERS, strict=True))[:8] and seen[0] not in paper
+
+
+def test_the_second_curve_of_one_marker_is_hollow():
+    looks = style.looks({"LA": "scala-da", "LA, zero-shot": "scala-da", "miniature": "tiny-acceptability", "own": OWN})
+    assert looks == {"LA": (0, False), "LA, zero-shot": (0, True), "miniature": (0, True), "own": looks["own"]}
+    assert looks["own"][0] >= len(style.COLOURS) and not looks["own"][1]
+    alike = style.looks(
+        {name: name for name in ("own", "held-out", "e")}
+    )  # of one marker, which grey print shows alone
+    assert len({style.look(place)[1] for place, _ in alike.values()}) == 1
+    assert [hollow for _, hollow in alike.values()] == [False, True, True]
+
+
+def test_names_of_sixty_letters_are_broken_never_cut_and_written_whole(figures, tmp_path):
+    for run in ("short", "a-run-with-a-name-that-is-too-long-for-two-of-them-to-stand-side-by-side"):
+        save_scores(tmp_path / run, [builtin(step, name, 40.0) for step in (0, 50) for name in NAMES])
+    runs = f"runs={','.join(str(path) for path in tmp_path.iterdir() if path.is_dir())}"
+    figure = figures("plot_compare", runs)["tasks"]
+    whole = figure.bbox
+    boxes = [panel.title.get_window_extent() for panel in figure.axes]
+    boxes += [text.get_window_extent() for text in figure.legends[0].get_texts()]
+    assert all(box.x0 >= whole.x0 and box.x1 <= whole.x1 and box.y1 <= whole.y1 and box.y0 >= 0 for box in boxes)
+    beside = sorted(boxes[:3], key=lambda box: box.x0)
+    assert all(one.x1 < other.x0 for one, other in zip(beside, beside[1:], strict=False))
+    assert min(panel.get_window_extent().height for panel in figure.axes) > 0.8 * figure.dpi
+    panels = {row["panel"] for row in read_folder(tmp_path / "run/figures/compare")["tasks"]}
+    assert panels == {f"Knowledge ({name}, accuracy)" for name in NAMES}
+
+
+def test_an_axis_shows_no_noise_as_mountains_and_nothing_that_its_measure_cannot_be():
+    assert widen(50.0, 50.0, POINTS) == (45, 55) and widen(20.0, 70.0, POINTS) == (20, 70)
+    assert widen(50.0, 51.0, POINTS, [8.0, 8.0, 9.0]) == (42.5, 58.5)  # twice the intervals
+    assert widen(99.9, 100.0, POINTS) == (90, 100) and widen(-3.0, 4.0, POINTS) == (0, 10)
+    assert widen(-0.5, 103.0, POINTS) == (0, 100) and widen(-8.0, 2.0, MCC) == (-8, 2)
+    assert widen(0.0, 1e-9, DEGREES) == (0, 0.2) and widen(0.9, 0.901, BITS) == pytest.approx((0.8755, 0.9255))
+    assert widen(0.0, 1.0, POINTS, [float("nan"), 0.0]) == (0, 10)
+
+
+def test_constants_stand_on_a_wide_axis_in_figures_and_in_the_report(figures, tmp_path):
+    for run in ("one", "other"):
+        rows = [builtin(s, "dansk", 33.0 + s / 1e5, "micro_f1", low=None, high=None) for s in (0, 50)]
+        told = {"low": None, "high": None, "language": "da"}
+        rows += [builtin(s, "held-out-da", 1.0 + s / 1e6, "bits_per_byte", **told) for s in (0, 50)]
+        save_scores(tmp_path / run, rows)
+    found = figures("plot_compare", f"runs={tmp_path}/one,{tmp_path}/other")
+    for name, least in (("tasks", POINTS.least), ("held-out", BITS.least)):
+        low, high = found[name].axes[0].get_ylim()
+        assert high - low == pytest.approx(least)
+    flat = [{"step": step, "value": 50.0 + step / 1000} for step in (0, 1)]
+    low, high = value_range(Chart("", "", {"one": flat}, measure=POINTS))
+    assert high - low == pytest.approx(10) and low < 50 < high
+
+
+def test_no_axis_goes_beyond_its_measure_and_the_numbers_stay_as_they_are(figures, tmp_path):
+    rows = [builtin(step, "dansk", 0.5, "micro_f1") for step in (0, 50)]  # from -1.5 to 2.5
+    rows += [builtin(step, "danske-talemaader", 99.0) for step in (0, 50)]  # to 101
+    save_scores(tmp_path / "run", rows)
+    panel = figures("plot_scores")["tasks-pretrained"].axes[0]
+    assert panel.get_ylim() == (0, 100) and panel.get_ylabel() == "Score (0 to 100)"
+    drawn = read_folder(tmp_path / "run/figures/scores")["tasks-pretrained"]
+    assert {(row["low"], row["high"]) for row in drawn} == {("-1.5", "2.5"), ("97.0", "101.0")}
+    save_scores(tmp_path / "run", [*rows, *(builtin(step, "scala-da", -15.0 + step, "mcc") for step in (0, 50))])
+    panel = figures("plot_scores")["tasks-pretrained"].axes[0]
+    assert panel.get_ylim() == (-20, 100) and panel.get_ylabel() == "Score (0 to 100, MCC from -100)"
+    reach = {band.get_label(): seen_from(panel, band) for band in panel.collections}
+    assert reach["_Named entities (NER, micro F1)"] == pytest.approx(0)  # although the axis goes further
+    assert reach["_Linguistic acceptability (LA, MCC)"] < -20
+    curves = {"F1": [{"step": s, "value": 0.5, "low": -1.5, "high": 2.5} for s in (0, 1)]}
+    (curve,) = lay_out(Chart("", "", curves, ends=(-20, 80), limits={"F1": POINTS}))["curves"]
+    assert curve["band"] == "M0 77.5L100 77.5L100 80L0 80Z"  # 0 stands at 80 percent
+
+
+def seen_from(panel, band):
+    """The least value at which a band is not cut off."""
+    outline, transform = band.get_clip_path().get_transformed_path_and_affine()
+    corners = transform.transform(outline.vertices)
+    return panel.transData.inverted().transform(corners)[:, 1].min()
+
+
+@pytest.mark.parametrize("scorer, version", [("builtin", "3 float32"), ("scandeval", "13.3.0")])
+def test_every_figure_of_scores_says_what_its_intervals_are_of(scorer, version, figures, tmp_path):
+    for run in ("run", "other"):
+        save_scores(tmp_path / run, [builtin(s, "dansk", 40.0, scorer=scorer, scorer_version=version) for s in (0, 50)])
+    figures("plot_scores")
+    figures("plot_compare", f"runs={tmp_path}/run,{tmp_path}/other")
+    run_main(report, write_recipe(tmp_path / "report.yaml", report={}), f"run_dir={tmp_path}/run")
+    texts = [path.read_text("utf-8") for path in tmp_path.glob("run/figures/*/tasks*.txt")]
+    texts.append((tmp_path / "run/report/report.html").read_text("utf-8"))
+    words = {ours: f"95% interval {told}" for ours, told in INTERVALS.items()}
+    ours = scorer == "builtin"
+    assert len(texts) == 3 and all(words[ours] in text and words[not ours] not in text for text in texts)
+    assert texts[-1].count(words[ours]) == 3  # beneath two tables, and with the curves
+
+
+def test_a_score_of_one_resample_is_drawn_and_told_without_an_interval(figures, tmp_path):
+    alone = {"low": None, "high": None}
+    rows = [
+        builtin(step, "dansk", 40.0 + step, "micro_f1", **(alone if step == 50 else {})) for step in range(0, 160, 10)
+    ]
+    rows += [builtin(step, "scala-da", 60.0, **alone) for step in (0, 50)]
+    rows += [builtin(step, "hellaswag-da", 30.0, **({} if step == 50 else alone)) for step in (0, 50, 100)]
+    rows += [builtin(None, "scala-da", 70.0, series="baselines", name=LONG, **alone), builtin(50, "own", 20.0, **alone)]
+    save_scores(tmp_path / "run", rows)
+    figure = figures("plot_scores")["tasks-pretrained"]
+    bands = [band for band in figure.axes[0].collections if band.get_label() == "_Named entities (NER, micro F1)"]
+    assert [len({round(x) for x in band.get_paths()[0].vertices[:, 0]}) for band in bands] == [5, 10]  # none across 50
+    drawn = read_folder(tmp_path / "run/figures/scores")["tasks-pretrained"]
+    ends = {(row["curve"][:3], row["x"]): (row["low"], row["high"]) for row in drawn}
+    assert ends["Lin", "0.0"] == ends["Kno", "50.0"] == ends["Nam", "50.0"] == ("", "") != ends["Nam", "60.0"]
+    assert ends["Com", "50.0"] == ("28.0", "32.0") and ends["Com", "100.0"] == ("", "")
+    text = (tmp_path / "run/figures/scores/tasks-pretrained.txt").read_text("utf-8")
+    assert "(LA, accuracy): 0: 60; 50: 60\n" in text and "hellaswag" not in text
+    run_main(report, write_recipe(tmp_path / "report.yaml", report={}), f"run_dir={tmp_path}/run")
+    page = (tmp_path / "run/report/report.html").read_text("utf-8")
+    assert '<td class="number">90.0</td>' in page and '<td class="number">100.0 [98.0, 102.0]</td>' in page
+    curves = {"NER": [row for row in rows if row["dataset"] == "dansk"]}
+    (curve,) = lay_out(Chart("", "", curves))["curves"]
+    assert curve["band"].count("M") == 2 and curve["line"].count("M") == 1
+    (lone,) = lay_out(Chart("", "", {"CSR": [row for row in rows if row["dataset"] == "hellaswag-da"]}))["curves"]
+    assert lone["band"] == "" and len(lone["bars"]) == 1
+
+
+def test_items_scored_in_two_precisions_share_no_curve(figures, tmp_path):
+    rows = [contrasted(step, "dansk") | {"scorer": "builtin", "split": "test"} for step in (0, 50, 100)]
+    rows = [row | {"scorer_version": "3 bfloat16" if row["step"] else "3 float32"} for row in rows]
+    write_json(tmp_path / "run/contrasts/contamination.json", {"rows": rows})
+    found = figures("plot_contamination")
+    names = {f"{kind}-pretrained-3-{precision}" for kind in ("parts", "gaps") for precision in ("float32", "bfloat16")}
+    assert names == found.keys() - {"said"}
+    text = (tmp_path / "run/figures/contamination/gaps-pretrained-3-bfloat16.txt").read_text("utf-8")
+    assert "above clean ones, series pretrained, builtin 3, bfloat16, test split\n" in text
+    assert "Named entities (dansk): 50: 10 [4, 16]; 100: 10 [4, 16]\n" in text
+
+
+def test_two_precisions_are_two_figures_whose_names_and_words_read_well(figures, tmp_path):
+    versions = ("3 float32", "3 bfloat16")
+    save_scores(tmp_path / "run", [builtin(s, "dansk", 40.0, scorer_version=v) for s in (0, 50) for v in versions])
+    found = figures("plot_scores")
+    assert {"tasks-pretrained-3-float32", "tasks-pretrained-3-bfloat16"} <= found.keys()
+    text = (tmp_path / "run/figures/scores/tasks-pretrained-3-bfloat16.txt").read_text("utf-8")
+    assert "; scorer: builtin 3, bfloat16, test split; dotted: chance\n" in text
+    drawn = read_folder(tmp_path / "run/figures/scores")["tasks-pretrained-3-bfloat16"]
+    assert values(drawn) == [("0.0", "40.0"), ("50.0", "40.0")]
+    run_main(report, write_recipe(tmp_path / "report.yaml", report={}), f"run_dir={tmp_path}/run")
+    page = (tmp_path / "run/report/report.html").read_text("utf-8")
+    assert "Task scores of pretrained, builtin 3, bfloat16, test split<" in page
