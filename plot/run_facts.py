@@ -27,6 +27,8 @@ def read_facts(inputs: Inputs) -> dict[str, float]:
         last = ledger["totals"][ledger["steps"][-1]]
         facts |= {"corpus words": last["words"], "corpus documents": last["documents"]}
         facts["corpus sources"] = len(ledger["sources"])
+    if "scores" in inputs:
+        facts |= verdicts(read_json(inputs["scores"] / "scores.json").get("judged", []))
     records = {name: read_json(inputs[name]) for name in RECORDS if name in inputs}
     settings: dict[str, dict[str, Any]] = {name: record["settings"] for name, record in records.items()}
     if "filter_language" in records:
@@ -39,6 +41,13 @@ def read_facts(inputs: Inputs) -> dict[str, float]:
     if "instructions" in records:
         facts["instruction pairs"] = sum(count["kept"] for count in records["instructions"]["counts"].values())
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def verdicts(judged: list[dict[str, Any]]) -> dict[str, float]:
+    """What native speakers thought of the answers that DaKultur holds, counted from the data set itself."""
+    rows = [row for row in judged if row["dataset"] == "dakultur"]
+    shares = {f"DaKultur acceptance, {row['model']}": row["value"] for row in rows}
+    return shares | ({"DaKultur interactions": sum(row["rated"] for row in rows)} if rows else {})
 
 
 def training(record: dict[str, Any], log: list[dict[str, Any]]) -> dict[str, float | None]:

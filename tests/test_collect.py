@@ -262,6 +262,19 @@ def test_scores_that_are_no_numbers_and_cut_off_lines_are_left_out_and_told(reco
     assert "records.jsonl, line 2: cut off, or not JSON" in said
 
 
+def test_what_people_have_judged_is_told_once_whatever_models_were_scored_with_it(recorded):
+    human = {"theirs": {"rated": 8, "accepted": 2}, "nobody asked": {"rated": 0, "accepted": 0}}
+    for step in (0, 50):
+        folder = recorded.add_step(step, "scala-da", 50.0)
+        write_jsonl(folder / "records.jsonl", [own_record("pretrained", step, "scala-da", 50.0, human=human)])
+    recorded.collect()
+    (row,) = read_json(recorded.run / "scores/scores.json")["judged"]
+    assert (row["model"], row["accepted"], row["rated"], row["value"]) == ("theirs", 2, 8, 25)
+    assert row["low"] == pytest.approx(7.1, abs=0.1) and row["high"] == pytest.approx(59.1, abs=0.1)  # Wilson (1927)
+    told = "| theirs | scala-da | 2 | 8 | 25.0 | 7.1 to 59.1 |"
+    assert told in (recorded.run / "scores/leaderboard.md").read_text()
+
+
 def test_records_of_models_that_have_changed_since_are_left_out(recorded):
     write_json(recorded.run / "models/step-00050/run.json", {"step": 50, "weights": "others"})
     write_json(recorded.folder / "other/config.json", {"another": "one"})

@@ -233,3 +233,19 @@ def test_the_recipe_of_the_released_models_invents_no_revision():
     beside = {name for name in models.values() if "@" not in name}
     assert beside == recipe["scandeval"]["baselines"].keys()
     assert models.keys() <= {*paper["rows"], *paper["further_rows"]}
+
+
+def test_what_people_accepted_of_dakulturs_answers_stands_beside_the_papers_shares(recipe):
+    path = recipe.parent / "run/scores/scores.json"
+    counts = {"SnakModel-7B instruct": (346, 147), "LLaMA2-7B chat + INST_da": (346, 60)}
+    judged = [
+        {"dataset": "dakultur", "model": model, "rated": rated, "accepted": accepted, "value": 100 * accepted / rated}
+        for model, (rated, accepted) in counts.items()
+    ]
+    write_json(path, read_json(path) | {"judged": [*judged, judged[0] | {"dataset": "other"}]})
+    run_main(replication, recipe)
+    rows = {name: row for (_, name), row in sheet(recipe).items() if name.startswith("DaKultur")}
+    snakmodel = rows["DaKultur acceptance, SnakModel-7B instruct"]
+    assert (snakmodel["status"], float(snakmodel["difference"])) == ("outside", pytest.approx(100 * 147 / 346 - 42.4))
+    assert rows["DaKultur acceptance, LLaMA2-7B base + INST_da"]["status"] == "not run"
+    assert rows["DaKultur interactions"]["ours"] == "692"

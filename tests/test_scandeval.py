@@ -201,8 +201,7 @@ def test_shares_of_a_slurm_array_are_disjoint_and_whole(recipe, behave, monkeypa
 
 def test_baselines_are_scored_beside_the_series_each_on_a_gpu_of_its_own(recipe, behave, monkeypatch):
     save_model(recipe.parent / "other", 7)
-    cache = recipe.parent / "cache/models--ORG--NAME"
-    commit = "c0ffee" + 34 * "0"
+    cache, commit = recipe.parent / "cache/models--ORG--NAME", "c0ffee" + 34 * "0"
     save_model(cache / "snapshots" / commit, 8)
     (cache / "refs").mkdir()
     (cache / "refs/main").write_text(commit)
