@@ -77,7 +77,7 @@ def find_scored(run: Run) -> dict[Path, list[Path]]:
     """The folder of each model whose items have been scored, in order -> those of its data sets."""
     current, stale = find_records(run)
     found = [path for path in current if (path / "items.parquet").is_file()]
-    for path in stale:
+    for path in (path for path in stale if path.is_relative_to(run.folder("builtin"))):
         print(f"left out, not finished or of another model: {path}")
     if not found:
         raise BadInput(missing(run.folder("builtin") / "*/items.parquet"))

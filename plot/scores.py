@@ -112,6 +112,8 @@ def draw_tasks(rows: list[style.Row], baselines: list[style.Row], axis: str | No
             style.draw_points(axes[0, -1], label, points, place, shift, measure=measure)
     ends = ends_of([*rows, *baselines])
     axes[0, 0].set(ylim=ends, ylabel=name_axis(ends[0]))
+    for panel in axes.flat:
+        style.keep_whole(panel)
     draw_chance(axes[0, -1], [*rows, *baselines])
     if rows:
         style.label_steps(axes[0, 0], rows, axis)

@@ -193,7 +193,13 @@ def bound(panel: Any, measure: Measure) -> None:
     low, high = panel.get_ylim()
     low, high = widen(low, high, measure, widths)
     panel.set_ylim(low, high)
-    for line in panel.get_lines():  # a mark on the end of the axis stays whole
+    keep_whole(panel)
+
+
+def keep_whole(panel: Any) -> None:
+    """Marks on an end of the value axis are not cut in half; what lies beyond the axis is not shown."""
+    low, high = panel.get_ylim()
+    for line in panel.get_lines():
         line.set_clip_on(any(value < low or value > high for value in line.get_ydata()))
 
 

@@ -137,6 +137,7 @@ def test_no_axis_goes_beyond_its_measure_and_the_numbers_stay_as_they_are(figure
     save_scores(tmp_path / "run", rows)
     panel = figures("plot_scores")["tasks-pretrained"].axes[0]
     assert panel.get_ylim() == (0, 100) and panel.get_ylabel() == "Score (0 to 100)"
+    assert not any(line.get_clip_on() for line in panel.get_lines()), "a mark at 0 is whole"
     drawn = read_folder(tmp_path / "run/figures/scores")["tasks-pretrained"]
     assert {(row["low"], row["high"]) for row in drawn} == {("-1.5", "2.5"), ("97.0", "101.0")}
     save_scores(tmp_path / "run", [*rows, *(builtin(step, "scala-da", -15.0 + step, "mcc") for step in (0, 50))])
