@@ -9,32 +9,28 @@ shape, and `items.parquet`, one item a row: sets come and go without each other,
 those that are missing. evaluate/README.md tells tasks, metrics, and what ScandEval does otherwise.
 """
 
-import hashlib
-import re
 import sys
-import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from scorer.kept import write_items
+from scorer.asked import ask, describe_inputs, find_sets, refuse_mixtures
+from scorer.kept import read_kept, write_items
 
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.documents import sample_texts
 from snakmodel.paths import BASELINES, PRETRAINED, step_name
-from snakmodel.records import Work, begin, missing, only_one, write_jsonl
+from snakmodel.records import begin, only_one, remove_folder, write_jsonl
 from snakmodel.series import Checkpoint, choose, find_baselines, read_series
 from snakmodel.settings import array_part, share
-from snakmodel.tables import as_input
-from snakmodel.testsets import TestSet, find_testset
+from snakmodel.testsets import TestSet
 
 if TYPE_CHECKING:
-    from scorer.judges import Judges
-    from scorer.score import Loaded, Measured
+    from scorer.score import Loaded
 
-# what says how summaries are judged; no other set's record depends on it
-JUDGES = ("bertscore", "bertscore_layers", "entailment", "entailment_label")
+Asked = dict[str, dict[str, Any]]  # data set's folder -> what its record depends on
+Files = dict[str, dict[str, str | Path]]  # data set's folder -> inputs of records.begin
+FAULTS = (BadInput, RuntimeError, OSError)  # of a model or a set: a device without memory, say; the others go on
 
 
 @dataclass
@@ -82,72 +78,58 @@ class Model:
     facts: dict[str, Any]  # of every record
     checkpoint: Checkpoint
     place: Path  # its folder, with one for each data set
-    works: dict[str, Work] = field(default_factory=dict)  # of the data sets that were not finished
 
-    @property
-    def missing(self) -> list[str]:
-        return [name for name in self.works if not (self.place / name / "run.json").is_file()]
+    def lacks(self, name: str) -> bool:
+        return not (self.place / name / "run.json").is_file()
 
 
 @dataclass
 class Inputs:
-    """What all models are scored with."""
+    """What all models are scored with, by the names of the data sets' folders."""
 
-    texts: dict[str, list[str]]  # data set's name -> held-out documents
-    sets: dict[str, "Loaded"]
-    judges: "Judges"
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    sets: dict[str, "Loaded"] = field(default_factory=dict)
+    judges: Any = None  # those of summaries
+    faults: dict[str, str] = field(default_factory=dict)  # why a data set cannot be scored with
 
 
 def main() -> None:
     command = read_command(Settings, "builtin", __doc__)
-    s, where = command.settings, f"{command.config}: builtin"
+    s, where, kept = command.settings, f"{command.config}: builtin", read_kept(command.run, "builtin")
     if not s.held_out and not s.testsets:
         raise BadInput("builtin: nothing to score with; give held_out, testsets or both")
-    sets = {name: find_testset(name, s.own, s.catalogue, "builtin.testsets") for name in s.testsets}
-    alone, files = ask_alone(s, sets), describe_inputs(s, sets)
-    models = share(find_models(command, where), s.part or array_part(), where)
-    # what is to be replaced is not thrown away for sets that cannot be read
-    inputs = read_inputs(s, sets, list(alone)) if command.overwrite or command.check else None
-    for model in models:  # other settings than those of any record are refused before the first model is loaded
-        for name, asked in alone.items():
-            one = replace(command, settings=asked)
-            work = begin(one, model.place / name, {"model": model.checkpoint.source, **files[name]}, quiet=True)
-            if work is not None:
-                model.works[name] = work
-        if not model.works:
-            done = all((model.place / name / "run.json").is_file() for name in alone)
-            print(f"builtin {model.label}: {'done' if done else 'ready'} ({model.place})", flush=True)
-    todo = [model for model in models if model.works]
-    if not todo:
-        return
-    inputs = inputs or read_inputs(s, sets, [name for name in alone if any(name in model.works for model in todo)])
-    failures = 0
-    for model in todo:
-        try:
+    inputs = Inputs()
+    sets = find_sets(s, [] if command.overwrite else kept, inputs.faults)
+    asked, files = ask(s, sets), describe_inputs(s, sets)
+    chosen = find_models(command, where)
+    models = share(chosen, s.part or array_part(), where)
+    replaced = [model.place for model in chosen] if command.overwrite else []  # by other shares, too
+    refuse_mixtures([each for each in kept if each.place not in replaced], asked, files)
+    for model in models:  # a model that has changed since is refused before the first one is loaded
+        for name in asked:
+            look = replace(command, settings=asked[name], check=True)
+            begin(look, model.place / name, {"model": model.checkpoint.source, **files[name]}, quiet=True)
+    if command.overwrite or command.check:  # nothing is thrown away for a set that cannot be read
+        read_inputs(s, sets, list(asked), inputs)
+    if command.overwrite and not command.check:
+        for model in models:
             with only_one(model.place):
-                score_model(s, model, inputs)
-        except BadInput as fault:  # a diverged step, say: the others can be scored all the same
-            print(f"failed: {model.label}: {fault}", file=sys.stderr, flush=True)
-            failures += 1
+                for name in asked.keys() - inputs.faults.keys():
+                    remove_folder(model.place / name)
+    todo = [model for model in models if any(model.lacks(name) for name in asked)]
+    for model in models:
+        if command.check or model not in todo:
+            state = "done" if model not in todo else model.checkpoint.row.get("fault", "ready")
+            print(f"builtin {model.label}: {state} ({model.place})", flush=True)
+    failures = sum("fault" in model.checkpoint.row for model in todo)
+    if todo and not command.check:
+        read_inputs(s, sets, [name for name in asked if any(model.lacks(name) for model in todo)], inputs)
+        failures = sum(score_or_tell(command, model, asked, files, inputs) for model in todo)
+    for name, reason in inputs.faults.items():
+        failures += tell_failure(name, reason)
     if failures:
-        print(f"error: {failures} of {len(todo)} models failed; the same command tries them again", file=sys.stderr)
+        print("error: not all could be scored; the same command tries again what is missing", file=sys.stderr)
         sys.exit(1)
-
-
-def ask_alone(s: Settings, sets: dict[str, TestSet]) -> dict[str, Settings]:
-    """Data set's name -> the settings that ask for it alone: its record lasts while these are as they were."""
-    common: dict[str, Any] = {name: getattr(s, name) for name in ("resamples", "seed", "batch_tokens")}
-    found = {}
-    for language, path in s.held_out.items():
-        alone = Settings(held_out={language: path}, held_out_documents=s.held_out_documents, window=s.window, **common)
-        found[f"held-out-{language}"] = alone
-    for name, testset in sets.items():
-        if name in found or not re.fullmatch(r"\w[\w.+-]*", name):
-            raise BadInput(f"builtin.testsets: {name!r} is to be a folder's name of its own; call the set otherwise")
-        judges: dict[str, Any] = {each: getattr(s, each) for each in JUDGES} if testset.task == "summary" else {}
-        how = {"split": s.split, "prompt_window": s.prompt_window} | judges | common
-        found[name] = Settings(testsets=[name], own={name: testset}, **how)
-    return found
 
 
 def find_models(command: Command[Settings], where: str) -> list[Model]:
@@ -159,138 +141,86 @@ def find_models(command: Command[Settings], where: str) -> list[Model]:
             name = step_name(each.step)
             facts = {"series": series, "step": each.step, "tokens": each.row.get("tokens"), "name": None}
             models.append(Model(f"{series} {name}", facts, each, folder / series / name))
-    for name, each in find_baselines(s.baselines, folder / BASELINES, f"{where}.baselines").items():
+    for name, each in find_baselines(s.baselines, run, f"{where}.baselines", command.overwrite).items():
         facts = {"series": BASELINES, "step": None, "tokens": None, "name": name}
         models.append(Model(f"{BASELINES} {name}", facts, each, folder / BASELINES / name))
     return models
 
 
-def describe_inputs(s: Settings, sets: dict[str, TestSet]) -> dict[str, dict[str, str | Path]]:
-    """Of each data set its file, and what is asked of it, as inputs of records.begin."""
-    from scorer.examples import find_wording
-
-    files: dict[str, dict[str, str | Path]] = {}
-    for language, path in s.held_out.items():
-        if not Path(path).is_file():
-            raise BadInput(missing(Path(path)))
-        files[f"held-out-{language}"] = {f"held_out.{language}": Path(path)}
-    for name, testset in sets.items():
-        if testset.task is None:
-            raise BadInput(f"builtin.testsets: {name!r} says no task; add task: to its description")
-        label = f"test set {name}"
-        data = as_input(testset.path, testset.configuration, testset.split, testset.revision, label)
-        wording = find_wording(name, testset)
-        asked = [testset.task, testset.language, testset.shots, testset.answer_tokens, testset.judged]
-        asked.append(wording and asdict(wording))
-        digest = hashlib.sha256(repr(asked).encode()).hexdigest()
-        files[name] = {f"testsets.{name}": data, f"wording.{name}": digest}
-        if testset.task == "summary":
-            files[name] |= {judge: at for judge in ("bertscore", "entailment") if (at := getattr(s, judge))}
-    return files
-
-
-def read_inputs(s: Settings, sets: dict[str, TestSet], wanted: list[str]) -> Inputs:
-    """Reads the data sets of these names, and finds the models that judge summaries."""
+def read_inputs(s: Settings, sets: dict[str, TestSet], wanted: list[str], inputs: Inputs) -> None:
+    """Reads the data sets of these folders, and tries the models that judge summaries; what cannot be had is noted."""
     from scorer.judges import Judges, find_judges  # imports torch
     from scorer.score import load_set
 
-    names = {f"held-out-{language}": Path(path) for language, path in s.held_out.items()}
-    texts = {name: sample_texts(path, s.held_out_documents) for name, path in names.items() if name in wanted}
-    loaded = {
-        name: load_set(name, testset, "val" if s.split == "val" else testset.split, s.seed)
-        for name, testset in sets.items()
-        if name in wanted
-    }
-    judged = any(sets[name].task == "summary" for name in loaded)
-    judges = find_judges(s.bertscore, s.bertscore_layers, s.entailment, s.entailment_label) if judged else Judges()
-    return Inputs(texts, loaded, judges)
+    for language, path in s.held_out.items():
+        if f"held-out-{language}" in wanted:
+            inputs.texts[f"held-out-{language}"] = sample_texts(Path(path), s.held_out_documents)
+    judged, inputs.judges = None, inputs.judges or Judges()
+    for folder in (folder for folder in sets if folder in wanted and folder not in {**inputs.sets, **inputs.faults}):
+        try:
+            if sets[folder].task == "summary" and judged is None:
+                inputs.judges = judged = find_judges(s.bertscore, s.bertscore_layers, s.entailment, s.entailment_label)
+            inputs.sets[folder] = load_set(Path(folder).name, sets[folder], s.seed)
+        except BadInput as fault:
+            inputs.faults[folder] = str(fault)
 
 
-def score_model(s: Settings, model: Model, inputs: Inputs) -> None:
-    """Writes records and items of the data sets that a model lacks, each as soon as it is scored."""
-    from scorer.score import VERSION  # imports torch
+def tell_failure(what: str, fault: Exception | str) -> int:
+    """Tells a failure; one, to be counted."""
+    reason = str(fault) if isinstance(fault, (BadInput, str)) else f"{type(fault).__name__}: {fault}".splitlines()[0]
+    print(f"failed: {what}: {reason}", file=sys.stderr, flush=True)
+    return 1
+
+
+def score_or_tell(command: Command[Any], model: Model, asked: Asked, files: Files, inputs: Inputs) -> int:
+    """Scores what a model lacks; how many failures it told."""
+    try:
+        return score_model(command, model, asked, files, inputs)
+    except FAULTS as fault:  # it cannot be loaded, or another process is at work on it
+        return tell_failure(model.label, fault)
+
+
+def score_model(command: Command[Any], model: Model, asked: Asked, files: Files, inputs: Inputs) -> int:
+    """Scores what a model lacks, each record written as soon as it is there; how many could not be made."""
+    from scorer.record import score_held_out, score_set  # imports torch
+    from scorer.score import VERSION
 
     from snakmodel.models import load_scorer
 
-    wanted = model.missing  # another process may have scored some since
-    if not wanted:
-        return
-    scored, tokenizer = load_scorer(model.checkpoint.pinned)
-    longest = scored.config.max_position_embeddings
-    precision = str(scored.dtype).removeprefix("torch.")
-    facts = model.facts | {"model": model.checkpoint.pinned, "scorer_version": f"{VERSION} {precision}"}
-    facts |= {"num_model_parameters": scored.num_parameters(), "max_sequence_length": longest}
-    facts |= {"vocabulary_size": scored.config.vocab_size, "split": s.split, "validation_split": s.split == "val"}
-    facts |= {"prompts": "chat template" if tokenizer.chat_template else "raw text"}
-    told = []
-    for name in wanted:
-        work = model.works[name]
-        work.clock = time.monotonic()
-        if name in inputs.texts:
-            record, revision = score_held_out(scored, tokenizer, s, name, inputs.texts[name]), None
-        else:
-            record, items = score_set(scored, tokenizer, s, inputs.sets[name], inputs.judges)
-            write_items(work.folder / "items.parquet", items)
-            revision = inputs.sets[name].testset.revision
-        write_jsonl(work.folder / "records.jsonl", [record | facts])
-        work.finish(device=str(scored.device), items=record["items"], revision=revision, scorer=facts["scorer_version"])
-        told.append(f"{name} {record['results']['total']['test_' + record['metric']]:.2f}")
-    print(f"{model.label}: {', '.join(told)}", flush=True)
-
-
-def score_held_out(model: Any, tokenizer: Any, s: Settings, name: str, texts: list[str]) -> dict[str, Any]:
-    """The record of one language's held-out documents: bits per byte."""
-    from scorer.metrics import resample
-
-    from snakmodel.likelihood import document_bits
-    from snakmodel.shared_prefix import check_length
-
-    check_length(model, s.window)
-    measured = document_bits(model, tokenizer, texts, s.window, s.batch_tokens)
-    bits, sizes = np.array(measured)[resample(len(texts), s.resamples, s.seed)].sum(1).T
-    raw = [{"bits_per_byte": value} for value in (bits / sizes).tolist()]
-    record = make_record(name, "language-modelling", name.removeprefix("held-out-"), raw, "bits_per_byte", None)
-    return record | {"few_shot": False, "items": len(texts), "failed": None}
-
-
-def score_set(
-    model: Any, tokenizer: Any, s: Settings, loaded: "Loaded", judges: "Judges"
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The record of one set, and its items."""
-    from scorer.metrics import resample  # imports scikit-learn
-    from scorer.score import answer, measure
-
-    longest = model.config.max_position_embeddings
-    window = min(s.prompt_window or longest, longest)
-    answered = answer(model, tokenizer, loaded, window, s.batch_tokens)
-    measured = measure(loaded, answered, resample(len(loaded.examples), s.resamples, s.seed), judges)
-    return task_record(loaded, measured, s) | {"prompt_window": window}, measured.items
-
-
-def task_record(loaded: "Loaded", measured: "Measured", s: Settings) -> dict[str, Any]:
-    """The record of one set: its measures, and how many examples its prompts had room for."""
-    from scorer.score import TASKS
-
-    name, testset = loaded.name, loaded.testset
-    task = TASKS[str(testset.task)][0]
-    record = make_record(name, task, testset.language, measured.raw, measured.metric, measured.chance)
-    asked, used = len(loaded.shots), sum(measured.shots) / len(measured.shots)
-    how = {"few_shot": asked > 0, "shots": {"drawn": asked, "mean": used}, "items_cut": measured.cut}
-    judged = {f"{judge}_model": getattr(s, judge) for judge in ("bertscore", "entailment") if judge in measured.raw[0]}
-    human = {model: {"rated": rated, "accepted": accepted} for model, (rated, accepted) in loaded.human.items()}
-    return record | how | judged | {"human": human} | {"items": len(loaded.examples), "failed": measured.failed}
-
-
-def make_record(
-    dataset: str, task: str, language: str, raw: list[dict[str, float]], metric: str, chance: float | None
-) -> dict[str, Any]:
-    """A record in the shape of ScandEval up to 13, with our `metric` (primary), `chance` and `interval`."""
-    from scorer.metrics import summarise
-
-    total, interval = summarise(raw, scale=1 if metric == "bits_per_byte" else 100)
-    results = {"results": {"raw": {"test": raw}, "total": total}, "interval": interval, "chance": chance}
-    how = {"generative": True, "scorer": "builtin"}
-    return {"dataset": dataset, "task": task, "dataset_languages": [language], "metric": metric, **results, **how}
+    s, told, failures = command.settings, [], 0
+    with only_one(model.place):
+        wanted = [name for name in asked if model.lacks(name) and name not in inputs.faults]  # by now
+        if not wanted:
+            return 0
+        location = model.checkpoint.pinned
+        scored, tokenizer = load_scorer(location)
+        precision = str(scored.dtype).removeprefix("torch.")
+        facts = model.facts | {"model": location, "scorer_version": f"{VERSION} {precision}"}
+        facts |= {"num_model_parameters": scored.num_parameters(), "vocabulary_size": scored.config.vocab_size}
+        facts |= {"max_sequence_length": scored.config.max_position_embeddings}
+        facts |= {"prompts": "chat template" if tokenizer.chat_template else "raw text", "split": s.split}
+        facts |= {"validation_split": s.split == "val"}
+        for name in wanted:
+            about = {"model": model.checkpoint.source, **files[name]}
+            work = begin(replace(command, settings=asked[name], overwrite=False), model.place / name, about, quiet=True)
+            assert work is not None, "it is ours alone, and not finished"
+            try:
+                if name in inputs.texts:
+                    record, revision = score_held_out(scored, tokenizer, s, name, inputs.texts[name]), None
+                else:
+                    record, items = score_set(scored, tokenizer, s, inputs.sets[name], inputs.judges)
+                    write_items(work.folder / "items.parquet", items)
+                    revision = inputs.sets[name].testset.revision
+            except FAULTS as fault:
+                failures += tell_failure(f"{model.label} {name}", fault)
+                continue
+            write_jsonl(work.folder / "records.jsonl", [record | facts])
+            made = {"items": record["items"], "revision": revision, "scorer_version": facts["scorer_version"]}
+            work.finish(device=str(scored.device), **made)
+            told.append(f"{name} {record['results']['total']['test_' + record['metric']]:.2f}")
+    if told:
+        print(f"{model.label}: {', '.join(told)}", flush=True)
+    return failures
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def score_rows(record: dict[str, Any], primary: dict[str, str], faults: list[str
             faults.append(f"{where}: {key.removeprefix('test_')} is not a number")
             continue
         low, high = record["interval"].get(key) or (None, None)  # one resample leaves none
-        is_primary = key == f"test_{stands}"
+        is_primary = key == f"test_{stands}" and not record.get("human")  # likeness to some answers is no score
         yield {
             **{name: record.get(name) for name in COPIED},
             "language": record["dataset_languages"][0],
@@ -127,6 +127,7 @@ def score_rows(record: dict[str, Any], primary: dict[str, str], faults: list[str
             "value": value,
             "low": low,
             "high": high,
+            "plain": record.get("plain", {}).get(key),
             "chance": record["chance"] if key == f"test_{record['metric']}" else None,
             "primary": is_primary,
             "few_shot": record.get("few_shot"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scorer.kept import find_records
+from scorer.kept import find_records, parts_of
 
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.paths import PRETRAINED, Run, step_name, step_of
@@ -25,8 +25,9 @@ from snakmodel.records import begin, missing, read_jsonl, write_json, write_text
 
 Row = dict[str, Any]
 Scores = dict[str, float]  # item -> its score, 0..1
-Sets = dict[str, tuple[Row, Scores]]  # data set -> its record and its items, of one model
-ALIKE = ("split", "scorer_version")  # items of one number are others in another split; bfloat16 rounds otherwise
+Sets = dict[str, tuple[Row, Scores]]  # data set and split -> record and items of one model
+Model = tuple[str, str]  # series and the step's folder, or "baselines" and a name
+ALIKE = ("split", "scorer_version", "few_shot")  # items of one number are others in another split
 SEARCHED = "test"  # the split whose items leakage.py looks for
 INSTRUCTIONS = "instructions"  # the corpus of leakage.py that pre-trained models have not read
 
@@ -48,11 +49,11 @@ def main() -> None:
     models = list(scored)
     pairs = [(find_model(models, one), find_model(models, other)) for one, other in checked(s.pairs)]
     pairs = pairs or list(ends(models))
-    for one, other in pairs:
+    for one, other in pairs if s.pairs else []:  # of the ends of a series, those that were scored alike
         check_alike(read_records(scored[one]), read_records(scored[other]))
     leakage, folder = run.folder("leakage"), run.folder("contrast")
     inputs: dict[str, str | Path] = {
-        f"{series_of(model)}/{model.name}/{path.name}": path for model, paths in scored.items() for path in paths
+        path.relative_to(run.root).as_posix(): path for paths in scored.values() for path in paths
     }
     inputs |= {"leakage": leakage} if (leakage / "run.json").is_file() else {}
     work = begin(command, folder, inputs, derived=True)
@@ -73,18 +74,18 @@ def main() -> None:
     print(f"{folder / 'contrasts.md'}: {len(contaminated)} and {len(paired)} rows of {len(models)} models{told}")
 
 
-def find_scored(run: Run) -> dict[Path, list[Path]]:
-    """The folder of each model whose items have been scored, in order -> those of its data sets."""
+def find_scored(run: Run) -> dict[Model, list[Path]]:
+    """Each model whose items have been scored, in order -> the folders of its data sets."""
     current, stale = find_records(run)
     found = [path for path in current if (path / "items.parquet").is_file()]
     for path in (path for path in stale if path.is_relative_to(run.folder("builtin"))):
         print(f"left out, not finished or of another model: {path}")
     if not found:
         raise BadInput(missing(run.folder("builtin") / "*/items.parquet"))
-    models: dict[Path, list[Path]] = {}
-    for path in sorted(found, key=lambda path: (series_of(path.parent) != PRETRAINED, path)):
-        models.setdefault(path.parent, []).append(path)
-    return models
+    models: dict[Model, list[Path]] = {}
+    for path in found:
+        models.setdefault(parts_of(path, run)[:2], []).append(path)
+    return {model: models[model] for model in sorted(models, key=place_of)}
 
 
 def checked(pairs: list[list[str]]) -> list[list[str]]:
@@ -95,41 +96,44 @@ def checked(pairs: list[list[str]]) -> list[list[str]]:
     return pairs
 
 
-def find_model(scored: list[Path], name: str) -> Path:
-    """The folder of SERIES@STEP, or baselines@NAME."""
+def place_of(model: Model) -> tuple[bool, str, int, str]:
+    """Where a model stands: the pre-trained series first, steps by their number."""
+    series, name = model
+    return series != PRETRAINED, series, step_of(name) or 0, name
+
+
+def find_model(models: list[Model], name: str) -> Model:
+    """The model of SERIES@STEP, or baselines@NAME."""
     series, _, step = name.partition("@")
-    steps = [path for path in scored if series_of(path) == series]
+    steps = [model for model in models if model[0] == series]
     if step in ("first", "last") and steps:
         return steps[0 if step == "first" else -1]
-    for path in steps:
-        if path.name in (step, step_name(int(step)) if step.isdecimal() else step):
-            return path
-    have = ", ".join(name_of(path) for path in scored)
+    for model in steps:
+        if model[1] in (step, step_name(int(step)) if step.isdecimal() else step):
+            return model
+    have = ", ".join(map(name_of, models))
     raise BadInput(f"contrast.pairs: {name!r} is not scored; choose from {have}, or run evaluate/builtin.py")
 
 
-def series_of(path: Path) -> str:
-    """The series that a folder of records is of; one of the Hub, "hub:ORG/NAME", is two folders deep."""
-    return path.parent.as_posix().rpartition("/records/builtin/")[2]
-
-
-def name_of(path: Path) -> str:
+def name_of(model: Model) -> str:
     """ "pretrained@320", or "baselines@NAME"."""
-    step = step_of(path.name)
-    return f"{series_of(path)}@{path.name if step is None else step}"
+    series, name = model
+    step = step_of(name)
+    return f"{series}@{name if step is None else step}"
 
 
-def ends(scored: list[Path]) -> Iterator[tuple[Path, Path]]:
+def ends(models: list[Model]) -> Iterator[tuple[Model, Model]]:
     """The first and the last step of each series of which two steps or more are scored."""
-    for series in dict.fromkeys(path.parent for path in scored):
-        steps = [path for path in scored if path.parent == series and step_of(path.name) is not None]
+    for series in dict.fromkeys(series for series, _ in models):
+        steps = [model for model in models if model[0] == series and step_of(model[1]) is not None]
         if len(steps) > 1:
             yield steps[0], steps[-1]
 
 
 def read_records(paths: list[Path]) -> dict[str, Row]:
-    """The record of each data set of one model."""
-    return {path.name: read_jsonl(path / "records.jsonl")[0] for path in paths}
+    """The record of each data set of one model; those of the validation split by themselves."""
+    records = (read_jsonl(path / "records.jsonl")[0] for path in paths)
+    return {f"{record['dataset']} {record['split']}": record for record in records}
 
 
 def read_sets(paths: list[Path]) -> Sets:
@@ -137,9 +141,9 @@ def read_sets(paths: list[Path]) -> Sets:
     import pyarrow.parquet as pq  # late: a finished stage says so at once
 
     sets: Sets = {}
-    for path, record in zip(paths, read_records(paths).values(), strict=True):
+    for path, (name, record) in zip(paths, read_records(paths).items(), strict=True):
         rows = pq.read_table(path / "items.parquet", columns=["item", "score"]).to_pylist()
-        sets[path.name] = record, {row["item"]: row["score"] for row in rows}
+        sets[name] = record, {row["item"]: row["score"] for row in rows}
     return sets
 
 
@@ -150,9 +154,9 @@ def way(record: Row) -> list[Any]:
 
 def check_alike(one: dict[str, Row], other: dict[str, Row]) -> None:
     """Refuses two models that have data sets in common, but none that was scored alike."""
-    both = [dataset for dataset in one if dataset in other]
-    if both and all(way(one[dataset]) != way(other[dataset]) for dataset in both):
-        told = " and ".join(f"{model_name(r)} by {', '.join(way(r))}" for r in (one[both[0]], other[both[0]]))
+    pairs = [(a, b) for a in one.values() for b in other.values() if a["dataset"] == b["dataset"]]
+    if pairs and all(way(a) != way(b) for a, b in pairs):
+        told = " and ".join(f"{model_name(record)} by {', '.join(map(str, way(record)))}" for record in pairs[0])
         raise BadInput(f"contrast: no pairs of items: {told}")
 
 
@@ -173,7 +177,8 @@ def contamination_rows(sets: Sets, found: dict[str, dict[str, dict[str, bool]]],
     A tuned model has read the instructions too. A baseline's own corpus is not known: an item that this run's corpus
     holds may be as easy or hard for other reasons, which it shows.
     """
-    for dataset, (record, scores) in sets.items():
+    for record, scores in sets.values():
+        dataset = record["dataset"]
         if record["split"] != SEARCHED:
             continue
         read = [corpus for corpus in found if corpus != INSTRUCTIONS or record["series"] != PRETRAINED]
@@ -211,8 +216,8 @@ def interval(differences: np.ndarray | None, one: np.ndarray, other: np.ndarray)
 
 def paired_rows(one: Sets, other: Sets, s: Settings) -> Iterator[Row]:
     """One row for each set that both models were asked alike: how much the other is ahead of the one, item by item."""
-    for dataset in (dataset for dataset in one if dataset in other):
-        (record, scores), (other_record, others) = one[dataset], other[dataset]
+    for name in (name for name in one if name in other):
+        (record, scores), (other_record, others) = one[name], other[name]
         names = [model_name(record), model_name(other_record)]
         items = [item for item in scores if item in others]
         if not items or way(record) != way(other_record):
@@ -222,7 +227,8 @@ def paired_rows(one: Sets, other: Sets, s: Settings) -> Iterator[Row]:
         drawn = rng.integers(0, len(items), (s.resamples, len(items)))
         differences = 100 * (others_I - ones_I)[drawn].mean(1)
         yield {
-            **{"one": names[0], "other": names[1], "dataset": dataset, "items": len(items)},
+            **{"one": names[0], "other": names[1], "dataset": record["dataset"], "items": len(items)},
+            "split": record["split"],
             "unpaired_items": len(scores) + len(others) - 2 * len(items),
             **{"one_value": 100 * float(ones_I.mean()), "other_value": 100 * float(others_I.mean())},
             **interval(differences, others_I, ones_I),
@@ -246,7 +252,7 @@ def as_markdown(contaminated: list[Row], paired: list[Row]) -> str:
     other_head = ["One", "Other", "Data set", "Items", "One's", "Other's", "Difference", "95 % interval", "Above 0"]
     other_lines = [
         [
-            *(row["one"], row["other"], row["dataset"], told(row["items"]), told(row["one_value"])),
+            *(row["one"], row["other"], told_set(row), told(row["items"]), told(row["one_value"])),
             *(told(row["other_value"]), *told_interval(row), f"{row['share_above_0']:.3f}"),
         ]
         for row in paired
@@ -258,6 +264,11 @@ def as_markdown(contaminated: list[Row], paired: list[Row]) -> str:
         + "Difference: other's less one's. Above 0: share of the resamples.\n\n"
         + (to_markdown(other_head, other_lines, names=3) if other_lines else "No pair of models.\n")
     )
+
+
+def told_set(row: Row) -> str:
+    """A data set as a table names it."""
+    return str(row["dataset"]) if row["split"] == SEARCHED else f"{row['dataset']} ({row['split']})"
 
 
 def told(value: float | int | None) -> str:

@@ -9,11 +9,11 @@ so that after an interruption the same command goes on with what is missing. A r
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from scorer.program import Program, find_program
+from scorer.program import Program, find_program, held
 from scorer.scandeval_records import DANISH
 from scorer.scoring import Job, run_all
 from scorer.working_folder import data_identity
@@ -60,15 +60,22 @@ def main() -> None:
     if program is not None and not command.overwrite:
         check_versions(jobs, program)
     for job in jobs:
-        open_works(job, command)
-        if not job.works and all(is_scored(job, dataset) for dataset in job.datasets):
+        look(job, command)
+        if not job.todo:
             print(f"scandeval {job.label}: done ({job.place})", flush=True)
-    todo = [job for job in jobs if job.works]
-    if command.check and program is not None:
-        print(f"scandeval: ready ({program.name} {program.version})")
-    if program is None or not todo:
+    todo = [job for job in jobs if job.todo]
+    if command.check:
+        check_baselines(todo)
+        if program is not None:
+            print(f"scandeval: ready ({program.name} {program.version})")
+    if program is None or not todo or command.check:
         return
-    failures, stopped = run_all(jobs, todo, program, s)
+    if command.overwrite:  # once it is thrown away, the same command goes on without --overwrite
+        for job in jobs:
+            with held(job.place):
+                for dataset in job.datasets:
+                    remove_folder(job.place / dataset)
+    failures, stopped = run_all(jobs, todo, program, replace(command, overwrite=False))
     for failure in failures:
         print(f"\nfailed: {failure.job.label}, {', '.join(failure.datasets)}: {failure.reason}", file=sys.stderr)
         print("".join(f"  | {line}\n" for line in failure.told.splitlines()), end="", file=sys.stderr)
@@ -94,11 +101,17 @@ def find_jobs(command: Command[Settings], where: str) -> list[Job]:
         for checkpoint in choose(read_series(run.series(series)), s.steps, f"{where}.steps of {series}"):
             place = run.folder("scandeval") / series / step_name(checkpoint.step) / kind
             jobs.append(Job(series, None, checkpoint, place, {"model": checkpoint.source} | data, names))
-    beside = run.folder("scandeval") / BASELINES
-    for name, model in find_baselines(s.baselines, beside, f"{where}.baselines").items():
-        place = beside / name / kind
+    for name, model in find_baselines(s.baselines, run, f"{where}.baselines", command.overwrite).items():
+        place = run.folder("scandeval") / BASELINES / name / kind
         jobs.append(Job(BASELINES, name, model, place, {"model": model.source} | data, names))
     return jobs
+
+
+def check_baselines(jobs: list[Job]) -> None:
+    """Refuses models that cannot be had, which a look can tell."""
+    faults = [f"{job.label}: {job.checkpoint.row['fault']}" for job in jobs if "fault" in job.checkpoint.row]
+    if faults:
+        raise BadInput("; ".join(faults))
 
 
 def is_scored(job: Job, dataset: str) -> bool:
@@ -118,18 +131,22 @@ def check_versions(jobs: list[Job], program: Program) -> None:
             )
 
 
-def open_works(job: Job, command: Command[Settings]) -> None:
-    """Opens what is to be scored of a model; a checkpoint that has changed since is scored again."""
+def look(job: Job, command: Command[Settings]) -> None:
+    """Refuses what was scored otherwise or as another baseline, tells what is scored again, and notes what to do."""
+    model = str(job.inputs["model"])
     for dataset in job.datasets:
         folder = job.place / dataset
-        if (folder / "run.json").is_file() and not is_scored(job, dataset):
+        changed = (folder / "run.json").is_file() and not is_scored(job, dataset)
+        if changed and not command.overwrite:
+            before = read_json(folder / "run.json")["inputs"]["model"]["path"]
+            if job.name and before != model:
+                cure = "call it otherwise, add --overwrite, or change run_dir"
+                raise BadInput(f"{folder} holds scores of {before}, but baseline {job.name} is {model}; {cure}")
             print(f"scandeval {job.label} {dataset}: the checkpoint has changed, so it is scored again", flush=True)
-            if command.check:
-                continue
-            remove_folder(folder)
-        work = begin(command, folder, job.inputs, quiet=True)
-        if work is not None:
-            job.works[dataset] = work
+        else:
+            begin(replace(command, check=True), folder, job.inputs, quiet=True)
+        if changed or command.overwrite or not is_scored(job, dataset):
+            job.todo.append(dataset)
 
 
 if __name__ == "__main__":

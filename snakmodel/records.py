@@ -205,11 +205,7 @@ def begin(
     for path in inputs.values():
         if isinstance(path, Path) and not path.is_file() and not (path / "run.json").is_file():
             raise BadInput(missing(path / "run.json" if path.is_dir() or maker_of(path) else path))
-    shape = {
-        "section": command.section,
-        "settings": shaping(command.settings),
-        "inputs": {name: {"path": str(path), "hash": identity(path)} for name, path in inputs.items()},
-    }
+    shape = {"section": command.section, **shape_of(command.settings, inputs)}
     changes, begun = writes and not command.check, now()
     if (folder / "started.json").is_file() and (writes or not command.overwrite):
         before = read_json(folder / "started.json")
@@ -239,6 +235,12 @@ def begin(
     if writes:
         write_json(folder / "started.json", started)
     return Work(folder, started, time.monotonic())
+
+
+def shape_of(settings: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What a result depends on, as its record has it."""
+    made_from = {name: {"path": str(path), "hash": identity(path)} for name, path in inputs.items()}
+    return {"settings": shaping(settings), "inputs": made_from}
 
 
 def is_note(path: Path) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from snakmodel.config import BadInput
-from snakmodel.paths import HUB, PRETRAINED
+from snakmodel.paths import BASELINES, HUB, PRETRAINED, Run
 from snakmodel.records import missing, read_json, write_json
 from snakmodel.settings import nearest
 
@@ -153,24 +153,25 @@ def resolve_model(location: str) -> str:
     return location
 
 
-def find_baselines(named: dict[str, str], folder: Path, where: str) -> dict[str, Checkpoint]:
+def find_baselines(named: dict[str, str], run: Run, where: str, anew: bool) -> dict[str, Checkpoint]:
     """Models beside the series, by their names: folders, runs, or Hub ids, each pinned to a commit.
 
-    folder: where their records lie, a folder a name. A revision that has been resolved for these keeps its commit, so
-    that the same command goes on with the same model; without records it is what the Hub says now. Where it says
-    nothing, the checkpoint says why once it is to be loaded: one model that cannot be had does not stop the others.
+    A revision that has been resolved for a record, of whichever scorer, keeps its commit, so that the same command
+    goes on with the same model; without records, or `anew`, it is what the Hub says now. Of a model that cannot be
+    had the checkpoint says why once it is to be loaded: it does not stop the others.
     """
     found = {}
     for name, location in named.items():
         if not re.fullmatch(r"\w[\w.+-]*", name):
             raise BadInput(f"{where}: {name!r} should be a name of letters, digits, dots and dashes")
-        location = resolve_model(location)
         row: dict[str, Any] = {"tokens": None}
-        if not Path(location).is_dir():
-            try:
-                row["commit"] = recorded_commit(location, folder / name) or commit_of_baseline(location)
-            except BadInput as fault:
-                row["fault"] = str(fault)
+        try:
+            location = resolve_model(location)
+            if not Path(location).is_dir():
+                known = None if anew else recorded_commit(location, name, run)
+                row["commit"] = known or commit_of_baseline(location)
+        except BadInput as fault:
+            row["fault"] = str(fault)
         found[name] = Checkpoint(0, location, row)
     return found
 
@@ -185,9 +186,9 @@ def commit_of_baseline(location: str) -> str:
     return commit_of(location)
 
 
-def recorded_commit(location: str, folder: Path) -> str | None:
-    """The commit that a Hub id was at when the records in a folder were begun."""
-    for path in sorted(folder.rglob("started.json")):
+def recorded_commit(location: str, name: str, run: Run) -> str | None:
+    """The commit that a Hub id was at when the first records of a baseline were begun."""
+    for path in sorted(run.folder("builtin").parent.glob(f"*/{BASELINES}/{name}/**/started.json")):
         model, _, commit = str(read_json(path)["inputs"]["model"]["path"]).partition("=")
         if model == location and commit:
             return commit

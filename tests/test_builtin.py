@@ -14,6 +14,7 @@ from conftest import ROOT, run_main, save_step, small_model, write_recipe, write
 from scorer import score
 
 from snakmodel.config import BadInput
+from snakmodel.paths import Run
 from snakmodel.records import only_one, read_jsonl, write_json
 from snakmodel.series import find_baselines, write_series
 
@@ -91,22 +92,23 @@ def test_all_tasks_are_scored_with_their_items_and_a_baseline_beside_the_series(
     }
     assert all((item["margin"] is None) == (item["dataset"].split("-", 1)[1] in score.WRITTEN) for item in items)
     assert run_main(builtin, recipe).count("done") == 3
-    assert "fond: small-sentiment" in run_main(builtin, recipe, "split=val", f"run_dir={tmp_path}/run", "--overwrite")
-    (record,) = read_jsonl(records / "baselines/fond/small-sentiment/records.jsonl")
+    assert "fond: val/small-sentiment" in run_main(builtin, recipe, "split=val", f"run_dir={tmp_path}/run")
+    (record,) = read_jsonl(records / "baselines/fond/val/small-sentiment/records.jsonl")
     assert (record["split"], record["validation_split"], record["items"]) == ("val", True, 1)
+    assert run_main(builtin, recipe).count("done") == 3, "the other split is still there"
 
 
 def test_what_changes_the_asking_is_another_input_and_what_does_not_is_not(recipe, tmp_path):
     run_main(builtin, recipe, "steps=0", "baselines={}")
     assert run_main(builtin, recipe, "steps=0", "baselines={}", "batch_tokens=64").count("done") == 1
-    with pytest.raises(BadInput, match="was made with another wording.small-reading"):
+    with pytest.raises(
+        BadInput, match="small-reading was made with shots 1, now 0; score all models again with --over"
+    ):
         run_main(builtin, recipe, "steps=0", "baselines={}", "own.small-reading.shots=0")
     with pytest.raises(BadInput, match="'a/b' should be a name of letters"):
         run_main(builtin, recipe, "baselines={a/b: x}")
     with pytest.raises(BadInput, match="'small-reading' says no task; add task: to its description"):
         run_main(builtin, recipe, "own.small-reading.task=null")
-    with pytest.raises(BadInput, match="builtin.bertscore: 'ORG/NAME' is no folder, and names no revision"):
-        run_main(builtin, recipe, "bertscore=ORG/NAME", "bertscore_layers=2", "steps=50")
 
 
 def test_a_step_that_cannot_be_scored_is_told_and_the_others_are_scored(recipe, tmp_path, capsys):
@@ -117,8 +119,8 @@ def test_a_step_that_cannot_be_scored_is_told_and_the_others_are_scored(recipe, 
         run_main(builtin, recipe, "testsets=[small-sentiment]")
     assert ended.value.code == 1
     told = capsys.readouterr()
-    assert "failed: pretrained step-00000: the model's output is not finite" in told.err
-    assert "error: 1 of 3 models failed; the same command tries them again" in told.err
+    assert "failed: pretrained step-00000 small-sentiment: the model's output is not finite" in told.err
+    assert "error: not all could be scored; the same command tries again what is missing" in told.err
     assert len(list(tmp_path.glob("run/records/builtin/*/*/small-sentiment/run.json"))) == 2
 
 
@@ -132,8 +134,11 @@ def test_each_set_has_its_own_record_which_lasts_while_its_own_settings_do(recip
     with pytest.raises(BadInput, match="small-summary was made with bertscore_layers null, now 2"):
         run_main(builtin, recipe, "testsets=[small-sentiment,small-summary]", "bertscore_layers=2")
     (tmp_path / "run/records/builtin/pretrained/step-00000").rename(tmp_path / "aside")
-    with pytest.raises(BadInput, match="step-00050/small-sentiment was made with seed 4242, now 1"):
-        run_main(builtin, recipe, "testsets=[small-sentiment]", "seed=1")
+    for steps in ("all", "0"):  # steps that were asked otherwise share no curve
+        with pytest.raises(BadInput, match="small-sentiment was made with seed 4242, now 1; score all models again"):
+            run_main(builtin, recipe, "testsets=[small-sentiment]", "seed=1", f"steps={steps}")
+    with pytest.raises(BadInput, match="fond/small-sentiment was made with seed 4242, now 1"):
+        run_main(builtin, recipe, "testsets=[small-sentiment]", "seed=1", "baselines={}", "--overwrite")
     assert not list(records.parent.glob("step-00000/*/run.json")), "nothing is scored before all is looked at"
 
 
@@ -162,7 +167,8 @@ def test_two_processes_do_not_score_one_model_and_shares_part_the_models(recipe,
     place, chosen = tmp_path / "run/records/builtin/pretrained/step-00050", ("testsets=[small-sentiment]",)
     with only_one(place), pytest.raises(SystemExit):
         run_main(builtin, recipe, *chosen, "baselines={}")
-    assert "step-00050: another process is at work there" in capsys.readouterr().err
+    assert "failed: pretrained step-00050: " in (told := capsys.readouterr().err) and "at work there" in told
+    assert not (place / "small-sentiment").exists(), "what another process is at work on is left alone"
     said = [run_main(builtin, recipe, *chosen, f"part={k}/3") for k in (1, 2, 3)]
     assert ["done" in each for each in said] == [True, False, False] and "baselines fond: " in said[2]
     for name, value in {"ID": "7", "MIN": "5", "COUNT": "3"}.items():
@@ -176,14 +182,15 @@ def test_a_baseline_on_the_hub_keeps_the_commit_that_it_was_at(tmp_path, monkeyp
     commits = iter(["a" * 40, "b" * 40])
     monkeypatch.setattr("snakmodel.hub.commit_of", lambda location: next(commits))
     named = {"other": "ORG/NAME@main", "pinned": f"ORG/NAME@{'c' * 40}"}
-    found = find_baselines(named, tmp_path, "r.yaml: builtin.baselines")
+    run = Run(tmp_path)
+    found = find_baselines(named, run, "r.yaml: builtin.baselines", False)
     assert [found[name].pinned for name in found] == [f"ORG/NAME@{'a' * 40}", f"ORG/NAME@{'c' * 40}"]
-    write_json(tmp_path / "other/s/started.json", {"inputs": {"model": {"path": found["other"].source}}})
-    assert find_baselines(named, tmp_path, "x")["other"].pinned == f"ORG/NAME@{'a' * 40}", "as its records"
-    (tmp_path / "other/s/started.json").unlink()
-    assert find_baselines(named, tmp_path, "x")["other"].pinned == f"ORG/NAME@{'b' * 40}"
+    record = run.folder("scandeval") / "baselines/other/euroeval-test/dansk/started.json"
+    write_json(record, {"inputs": {"model": {"path": found["other"].source}}})
+    assert find_baselines(named, run, "x", False)["other"].pinned == f"ORG/NAME@{'a' * 40}", "as its records"
+    assert find_baselines(named, run, "x", True)["other"].pinned == f"ORG/NAME@{'b' * 40}", "with --overwrite"
     monkeypatch.undo()
-    absent = find_baselines({"absent": "ORG/ABSENT"}, tmp_path, "x")["absent"]
+    absent = find_baselines({"absent": "ORG/ABSENT"}, run, "x", False)["absent"]
     with pytest.raises(BadInput, match="ORG/ABSENT is not in the cache"):
         print(absent.pinned)
 
@@ -204,3 +211,42 @@ def test_killed_it_goes_on_with_what_is_missing_and_ends_with_the_same_records(r
     assert len(once) == 27
     run_main(builtin, recipe, "--overwrite")
     assert {path: path.read_bytes() for path in once} == once
+
+
+def test_a_set_that_cannot_be_scored_keeps_no_other_from_it_and_check_tells_it(recipe, tmp_path, capsys):
+    chosen = ("testsets=[small-entities,small-sentiment]", "prompt_window=24", "baselines={absent: ORG/ABSENT}")
+    with pytest.raises(SystemExit):
+        run_main(builtin, recipe, "--check", *chosen)
+    with pytest.raises(SystemExit) as ended:
+        run_main(builtin, recipe, *chosen)
+    told = capsys.readouterr().err
+    assert ended.value.code == 1 and told.count("small-entities: 24 tokens have no room for item 0") == 2
+    assert "failed: baselines absent: ORG/ABSENT is not in the cache" in told
+    assert len(list(tmp_path.glob("run/records/builtin/pretrained/*/small-sentiment/run.json"))) == 2
+    write_set(tmp_path / "run/sets/knowledge", [{"text": "no options", "label": "a"}])
+    with pytest.raises(SystemExit):
+        run_main(builtin, recipe, "testsets=[small-knowledge,small-reading]", "baselines={}")
+    told = capsys.readouterr().err
+    assert told.count("failed: small-knowledge: test set small-knowledge (test), row 0: label 'a' should be one") == 1
+    assert len(list(tmp_path.glob("run/records/builtin/pretrained/*/small-reading/run.json"))) == 2
+
+
+def test_judges_that_cannot_judge_are_told_before_anything_is_written(recipe, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run_main(builtin, recipe, "testsets=[small-summary]", f"entailment={tmp_path}/fond", "baselines={}")
+    assert "failed: small-summary: builtin.entailment" in (told := capsys.readouterr().err) and "step-000" not in told
+
+
+def test_the_plain_score_stands_beside_the_mean_of_the_resamples(recipe, tmp_path):
+    run_main(builtin, recipe, "testsets=[small-sentiment]", "steps=0")
+    (record,) = read_jsonl(tmp_path / "run/records/builtin/baselines/fond/small-sentiment/records.jsonl")
+    assert record["plain"]["test_accuracy"] == pytest.approx(100 / 3), "one of three is positive"
+    assert len(record["results"]["raw"]["test"]) == 10
+
+
+def test_shares_may_overwrite_one_after_the_other(recipe, tmp_path):
+    chosen = ("testsets=[small-sentiment]", "baselines={}", "seed=1", "--overwrite")
+    run_main(builtin, recipe, *chosen[:2])
+    said = [run_main(builtin, recipe, *chosen, f"part={k}/2") for k in (1, 2)]
+    assert [each.count("small-sentiment") for each in said] == [1, 1]
+    assert run_main(builtin, recipe, *chosen[:3]).count("done") == 2

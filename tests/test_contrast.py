@@ -1,5 +1,7 @@
 """Clean items beside contaminated ones, one checkpoint beside another: pytest tests/test_contrast.py"""
 
+import shutil
+
 import contrast
 import numpy as np
 import pyarrow as pa
@@ -32,7 +34,14 @@ def recipe(tmp_path):
         folder = folder / "s"
         write_items(folder / "items.parquet", rows if series != "baselines" else rows[:80])
         step = None if series == "baselines" else int(name[5:])
-        facts = {"series": series, "step": step, "tokens": step, "name": name if step is None else None}
+        facts = {
+            "dataset": "s",
+            "few_shot": True,
+            "series": series,
+            "step": step,
+            "tokens": step,
+            "name": name if step is None else None,
+        }
         write_jsonl(
             folder / "records.jsonl", [facts | {"scorer": "builtin", "scorer_version": "3 float32", "split": "test"}]
         )
@@ -77,7 +86,7 @@ def test_pairing_tells_apart_what_two_intervals_would_not(recipe, tmp_path):
     one, same = read_json(tmp_path / "run/contrasts/paired.json")["rows"]
     assert (one["other"], one["items"], one["unpaired_items"]) == ("baselines@fond", 80, 20)
     assert (same["difference"], same["low"], same["high"], same["share_above_0"]) == (0, 0, 0, 0)
-    scores = contrast.read_sets([tmp_path / "run/records/builtin/pretrained/step-00050/s"])["s"][1]
+    scores = contrast.read_sets([tmp_path / "run/records/builtin/pretrained/step-00050/s"])["s test"][1]
     apart = 1.96 * 100 * np.std(list(scores.values())) / 10 * 2**0.5  # of two models that are asked different items
     pair = run_main(contrast, recipe, "pairs=[]") and read_json(tmp_path / "run/contrasts/paired.json")["rows"][0]
     assert pair["high"] - pair["low"] < 2 * apart
@@ -88,7 +97,7 @@ def test_what_is_not_scored_and_what_is_no_pair_is_one_line(recipe, tmp_path):
         run_main(contrast, recipe, "pairs=[[pretrained@7, pretrained@0]]")
     record = tmp_path / "run/records/builtin/baselines/fond/s/records.jsonl"
     write_jsonl(record, [row | {"split": "val"} for row in read_jsonl(record)])
-    told = "no pairs of items: pretrained@0 by test, 3 float32 and baselines@fond by val, 3 float32"
+    told = "no pairs of items: pretrained@0 by test, 3 float32, True and baselines@fond by val, 3 float32, True"
     with pytest.raises(BadInput, match=told):
         run_main(contrast, recipe, "pairs=[[pretrained@0, baselines@fond]]")
     with pytest.raises(BadInput, match=r"\['pretrained@0'\] should be two models"):
@@ -103,3 +112,24 @@ def test_what_is_not_scored_and_what_is_no_pair_is_one_line(recipe, tmp_path):
     assert read_json(tmp_path / "run/contrasts/contamination.json") == {"rows": []}
     with pytest.raises(BadInput, match="items.parquet not found: run evaluate/builtin.py first"):
         run_main(contrast, recipe, f"run_dir={tmp_path}/other")
+
+
+def test_ends_of_a_series_that_were_scored_otherwise_are_no_pair_and_the_rest_is_made(recipe, tmp_path):
+    record = tmp_path / "run/records/builtin/pretrained/step-00050/s/records.jsonl"
+    write_jsonl(record, [row | {"scorer_version": "3 bfloat16"} for row in read_jsonl(record)])
+    assert "3 and 0 rows of 3 models" in run_main(contrast, recipe)
+    with pytest.raises(BadInput, match="by test, 3 float32, True and pretrained@50 by test, 3 bfloat16, True"):
+        run_main(contrast, recipe, "pairs=[[pretrained@0, pretrained@50]]")
+
+
+def test_steps_stand_in_order_of_their_numbers_and_a_deleted_checkpoint_keeps_its_scores(recipe, tmp_path):
+    shutil.rmtree(tmp_path / "run/models/step-00050")
+    assert "3 and 1 rows of 3 models" in run_main(contrast, recipe)
+    models = [("pretrained", "step-100000"), ("baselines", "fond"), ("pretrained", "step-99500")]
+    assert list(contrast.ends(sorted(models, key=contrast.place_of))) == [(models[2], models[0])]
+
+
+def test_records_of_one_file_for_all_sets_are_refused(recipe, tmp_path):
+    write_json(tmp_path / "run/records/builtin/baselines/fond/started.json", {})
+    with pytest.raises(BadInput, match="baselines/fond is of an earlier version, which had one record for all data"):
+        run_main(contrast, recipe)

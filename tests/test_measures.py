@@ -2,6 +2,7 @@
 
 import math
 import random
+import shutil
 import string
 from collections import Counter
 
@@ -136,29 +137,32 @@ def small_bert(tmp_path_factory):
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     folder = tmp_path_factory.mktemp("bert")
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=32, **marks).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks).save_pretrained(folder)  # knows no longest text
     torch.manual_seed(0)
     sizes = {"vocab_size": len(names), "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
-    BertModel(BertConfig(**sizes, intermediate_size=32, initializer_range=0.5)).save_pretrained(folder)
+    sizes |= {"intermediate_size": 32, "max_position_embeddings": 48}
+    BertModel(BertConfig(**sizes, initializer_range=0.5)).save_pretrained(folder)
     return folder
 
 
-def test_bertscore_is_the_librarys_and_no_answer_gets_nothing(small_bert):
+def test_bertscore_is_the_librarys_and_no_answer_gets_nothing(small_bert, tmp_path):
     from bert_score import score as library
+    from transformers import AutoTokenizer
 
     pairs = random_cases(lambda rng: [random_text(rng, rng.randint(1, 8)) for _ in range(2)])
     answers, predicted = zip(*pairs, strict=True)
-    _, _, expected = library(list(predicted), list(answers), model_type=str(small_bert), num_layers=2)
+    told = shutil.copytree(small_bert, tmp_path / "told")  # the library itself fails without a longest text
+    AutoTokenizer.from_pretrained(small_bert, model_max_length=48).save_pretrained(told)
+    _, _, expected = library(list(predicted), list(answers), model_type=str(told), num_layers=2)
     found = judges.bert_scores([[answer] for answer in answers], predicted, small_bert, 2)
     assert found == pytest.approx(expected.tolist(), abs=1e-5) and len(set(found)) > 500
     assert judges.bert_scores([["by"], ["an", "by"]], [" ", "by"], small_bert, 2) == [0, pytest.approx(1)]
+    assert judges.bert_scores([["by " * 60]], ["by " * 90], small_bert, 2) == [pytest.approx(1)], "cut, not refused"
 
 
 @pytest.fixture(scope="module")
 def small_judge(small_bert, tmp_path_factory):
     """A classifier of pairs with random weights: 0 contradicted, 1 entailment, 2 neutral."""
-    import shutil
-
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
@@ -179,7 +183,9 @@ def test_the_entailment_score_is_the_librarys_and_no_answer_follows_from_nothing
     pairs = random_cases(lambda rng: [random_text(rng, rng.randint(1, 40)), random_text(rng, rng.randint(1, 12))])
     library = pipeline("text-classification", model=str(small_judge), tokenizer=str(small_judge), device="cpu")
     asked = [{"text": text, "text_pair": summary} for text, summary in pairs]
-    expected = [float(found["label"] == "Entailment") for found in library(asked, truncation="longest_first")]
+    expected = [
+        float(found["label"] == "Entailment") for found in library(asked, truncation="longest_first", max_length=48)
+    ]
     found = judges.entailment_scores(*zip(*pairs, strict=True), small_judge, "entailment")
     assert found == expected and 100 < sum(found) < 900
     assert judges.entailment_scores(["by", "by"], [" ", ""], small_judge, "entailment") == [0, 0]

@@ -209,16 +209,16 @@ def test_what_people_did_not_accept_is_no_answer_and_their_verdicts_are_told(tmp
     write_set(tmp_path, rows)
     judged = {"one": ["said", "good"], "two": ["other", "fine"]}
     asked = {"text": ["query", "more"], "judged": judged, "task": "instruction", "shots": 0}
-    loaded = score.load_set("k", testsets.TestSet(str(tmp_path), **asked), "test", 0)
+    loaded = score.load_set("k", testsets.TestSet(str(tmp_path), **asked), 0)
     assert [example.id for example in loaded.examples] == ["0", "3", "6"]
     assert [example.gold for example in loaded.examples] == [["w7", "w8 w9"], ["w7"], ["w7"]]
     assert loaded.human == {"one": (9, 3), "two": (8, 1)}, "one answer was shown to nobody"
     write_set(tmp_path, [rows[0] | {"good": "ja"}])
     with pytest.raises(BadInput, match="row 0: good should be 1 or true, or -1, 0 or false, got 'ja'"):
-        score.load_set("k", testsets.TestSet(str(tmp_path), **asked), "test", 0)
+        score.load_set("k", testsets.TestSet(str(tmp_path), **asked), 0)
     write_set(tmp_path, rows[1:2])
     with pytest.raises(BadInput, match="people accepted no answer to its 1 items; nothing can be compared"):
-        score.load_set("k", testsets.TestSet(str(tmp_path), **asked), "test", 0)
+        score.load_set("k", testsets.TestSet(str(tmp_path), **asked), 0)
     with pytest.raises(BadInput, match=r"judged.one should be \[ANSWER, VERDICT\], two columns, got \['said'\]"):
         find_wording("k", testsets.TestSet(str(tmp_path), **asked | {"judged": {"one": ["said"]}}))
     with pytest.raises(BadInput, match="judged is for tasks summary, translation, instruction, not sentiment"):

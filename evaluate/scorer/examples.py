@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +63,7 @@ def find_wording(name: str, testset: TestSet) -> Wording | None:
     if testset.options is not None:
         return None
     path = Path(__file__).with_name("prompts.yaml")
-    wordings = load_yaml(path)
+    wordings = read_wordings(path)
     if testset.judged and testset.task not in COMPARED:
         raise BadInput(f"test set {name}: judged is for tasks {', '.join(COMPARED)}, not {testset.task}")
     for model, columns in testset.judged.items():
@@ -75,6 +76,12 @@ def find_wording(name: str, testset: TestSet) -> Wording | None:
         have = ", ".join(wordings[key])
         raise BadInput(f"test set {name}: prompts.yaml has no {key} in {testset.language!r}, only in {have}; add it")
     return to_dataclass(wordings[key][testset.language], Wording, [str(path), key, testset.language], {})
+
+
+@cache
+def read_wordings(path: Path) -> dict[str, Any]:
+    """prompts.yaml, which takes a while to read."""
+    return load_yaml(path)
 
 
 def read_examples(name: str, testset: TestSet, wording: Wording | None, split: str) -> list[Example]:

@@ -100,6 +100,12 @@ def begin_list(written: dict[str, list[str]], name: str) -> str:
     return f'{done}{", " if written else ""}"{name}": ['
 
 
+def ends_of(model: Any, tokenizer: Any) -> set[int]:
+    """The tokens that end an answer: the end of text, and those of turns that a chat model names besides."""
+    named = model.generation_config.eos_token_id
+    return {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+
+
 @torch.inference_mode()
 def write_batch(
     model: Any, tokenizer: Any, cache: Any, shared: int, batch: list[list[int]], most_tokens: int, stops: list[str]
@@ -112,6 +118,7 @@ def write_batch(
     written: list[list[int]] = [[] for _ in batch]
     answers = [""] * len(batch)
     writing = list(range(len(batch)))  # the prompts whose rows are left
+    ends = ends_of(model, tokenizer)
     while writing:
         positions_BT = (seen_BT.cumsum(1) - 1).clamp(min=0)[:, -tokens_BT.shape[1] :]
         logits_BV = model(
@@ -124,15 +131,15 @@ def write_batch(
         check_finite(logits_BV)
         going = []
         for row, (index, token) in enumerate(zip(writing, logits_BV.argmax(-1).tolist(), strict=True)):
-            ended = token == tokenizer.eos_token_id
+            ended = token in ends
             if not ended:
                 written[index].append(token)
             piece = tokenizer.decode([token])
             if ended or len(written[index]) == most_tokens or any(stop[-1] in piece for stop in stops):
                 text = tokenizer.decode(written[index], skip_special_tokens=True)
-                ends = [text.find(stop) + len(stop) for stop in stops if stop in text]
-                if ended or ends or len(written[index]) == most_tokens:
-                    answers[index] = text[: min(ends, default=len(text))].strip()
+                stopped = [text.find(stop) + len(stop) for stop in stops if stop in text]
+                if ended or stopped or len(written[index]) == most_tokens:
+                    answers[index] = text[: min(stopped, default=len(text))].strip()
                     continue
             going.append(row)
         if len(going) < len(writing):  # answers that have ended are computed no further

@@ -3,7 +3,7 @@
 Each is a folder, or ORG/NAME@REVISION; safetensors only. Shapes: B pairs of a batch, L labels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import torch
 
 from snakmodel.config import BadInput
 from snakmodel.hub import refusal
+from snakmodel.series import check_weights
 
 PAIRS_AT_A_TIME = 16
 
@@ -24,7 +25,7 @@ class Judges(NamedTuple):
 
 
 def find_judges(bertscore: str | None, layers: int | None, entailment: str | None, label: str) -> Judges:
-    """The folders of the models that a recipe names."""
+    """The folders of the models that a recipe names, each tried with one pair: before anything is written for them."""
     from bert_score.utils import model2layers
 
     bert = None
@@ -33,7 +34,23 @@ def find_judges(bertscore: str | None, layers: int | None, entailment: str | Non
         if layers is None and name not in model2layers:
             raise BadInput(f"builtin.bertscore_layers: bert-score has no choice for {name}; say how many to use")
         bert = fetch(bertscore, "bertscore"), layers if layers is not None else model2layers[name]
-    return Judges(bert, (fetch(entailment, "entailment"), label) if entailment is not None else None)
+        try_judge("bertscore", bert[0], lambda: bert_scores([["by"]], ["by"], *bert))
+    follows = (fetch(entailment, "entailment"), label) if entailment is not None else None
+    if follows is not None:
+        try_judge("entailment", follows[0], lambda: entailment_scores(["by"], ["by"], *follows))
+    return Judges(bert, follows)
+
+
+def try_judge(knob: str, folder: Path, judge: Callable[[], list[float]]) -> None:
+    """Refuses a model that cannot judge, whatever its library says of it."""
+    try:
+        check_weights(folder)
+        judge()
+    except BadInput:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadInput(f"builtin.{knob}: {folder} cannot judge ({reason})") from error
 
 
 def fetch(location: str, knob: str) -> Path:
@@ -57,9 +74,7 @@ def fetch(location: str, knob: str) -> Path:
 
 def bert_scores(answers: Sequence[list[str]], predicted: Sequence[str], folder: Path, layers: int) -> list[float]:
     """F1 of BERTScore (Zhang et al. 2020) of each text with the right one that comes nearest; an empty text gets 0."""
-    from bert_score import BERTScorer
-
-    scorer = BERTScorer(model_type=str(folder), num_layers=layers)
+    scorer = load_bert(folder, layers)
     written = [number for number, text in enumerate(predicted) if text.strip()]
     scores = [0.0] * len(predicted)
     if written:
@@ -77,7 +92,7 @@ def entailment_scores(texts: Sequence[str], predicted: Sequence[str], folder: Pa
     more than the judge can read, the end of the longer one goes.
     """
     model, tokenizer, wanted = load_judge(folder, label)
-    limit = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+    limit = longest(model, tokenizer)
     scores = [0.0] * len(predicted)
     written = [number for number, text in enumerate(predicted) if text.strip()]
     for start in range(0, len(written), PAIRS_AT_A_TIME):
@@ -88,6 +103,23 @@ def entailment_scores(texts: Sequence[str], predicted: Sequence[str], folder: Pa
         for row, found in zip(rows, logits_BL.argmax(-1).tolist(), strict=True):
             scores[row] = float(found == wanted)
     return scores
+
+
+@cache
+def load_bert(folder: Path, layers: int) -> Any:
+    """BERTScore's scorer."""
+    from bert_score import BERTScorer
+
+    scorer = BERTScorer(model_type=str(folder), num_layers=layers)
+    # it cuts at what its tokenizer says, which of DeBERTa's is 10^30: too many for what cuts, and for the model
+    scorer._tokenizer.model_max_length = longest(scorer._model, scorer._tokenizer)
+    return scorer
+
+
+def longest(model: Any, tokenizer: Any) -> int:
+    """How many tokens an encoder can read."""
+    reserved = 2 if "roberta" in model.config.model_type else 0  # positions that its padding takes
+    return int(min(tokenizer.model_max_length, model.config.max_position_embeddings - reserved))
 
 
 @cache

@@ -1,11 +1,47 @@
 """The records that the scorers have kept: which are finished, and of the models as they are now."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from snakmodel.config import BadInput
 from snakmodel.paths import BASELINES, HUB, Run, step_name, step_of
 from snakmodel.records import identity, read_json, write_beside
-from snakmodel.series import read_series
+from snakmodel.series import Checkpoint, read_series
+
+
+class Kept(NamedTuple):
+    """A finished record."""
+
+    folder: Path
+    place: Path  # the folder of its model
+    dataset: str  # its folder beneath that: tiny-reading, val/tiny-reading, scandeval-test/dansk
+    record: dict[str, Any]  # run.json
+
+    @property
+    def data(self) -> str:
+        """What its data set was, as an input; nothing of held-out text."""
+        name = f"testsets.{Path(self.dataset).name}"
+        return str(self.record["inputs"].get(name, {"path": ""})["path"])
+
+
+def read_kept(run: Run, section: str) -> list[Kept]:
+    """All finished records of a scorer."""
+    kept = []
+    for folder in folders(run, section, "run.json"):
+        series, model, dataset = parts_of(folder, run)
+        place = run.folder(section) / series / model
+        kept.append(Kept(folder, place, dataset, read_json(folder / "run.json")))
+    return kept
+
+
+def folders(run: Run, section: str, name: str) -> list[Path]:
+    """The folders of data sets' records that hold a file of this name; not those on their way to be removed."""
+    found = sorted(path.parent for path in run.folder(section).rglob(name))
+    seen = [path for path in found if not any(part.startswith(".") for part in path.relative_to(run.root).parts)]
+    for path in seen:
+        if not parts_of(path, run)[2]:
+            raise BadInput(f"{path} is of an earlier version, which had one record for all data sets; remove it")
+    return seen
 
 
 def find_records(run: Run) -> tuple[list[Path], list[Path]]:
@@ -13,42 +49,44 @@ def find_records(run: Run) -> tuple[list[Path], list[Path]]:
     current: list[Path] = []
     stale: list[Path] = []
     for section in ("builtin", "scandeval"):
-        known: dict[str, dict[str, str]] = {}
-        for folder in sorted(path.parent for path in run.folder(section).rglob("started.json")):
-            if any(part.startswith(".") for part in folder.relative_to(run.root).parts):
-                continue  # on its way to be removed
+        known: dict[str, dict[str, str | None]] = {}
+        for folder in folders(run, section, "started.json"):
             (current if is_current(folder, run, known) else stale).append(folder)
     return current, stale
 
 
-def is_current(folder: Path, run: Run, known: dict[str, dict[str, str]]) -> bool:
+def is_current(folder: Path, run: Run, known: dict[str, dict[str, str | None]]) -> bool:
     """Whether records are finished, and of the model that its series has at this step now.
 
+    A model that is gone, or lies on another machine, has not changed: 14 GB are deleted once they are scored.
     known: series -> step's folder name -> what is there now; filled as series are met.
     """
     if not (folder / "run.json").is_file():
         return False
     scored = read_json(folder / "run.json")["inputs"]["model"]
-    series, model = model_of(folder, run)
+    series, model, _ = parts_of(folder, run)
     if series == BASELINES:
-        # one that is gone, or lies on another machine, has not changed
         return not Path(scored["path"]).exists() or identity(scored["path"]) == scored["hash"]
     if series.startswith(HUB):
         return True  # a commit, which does not change
     if series not in known:
         there = (run.series(series) / "series.json").is_file()
-        checkpoints = read_series(run.series(series)) if there else []
-        known[series] = {step_name(checkpoint.step): identity(checkpoint.source) for checkpoint in checkpoints}
-    return known[series].get(model) == scored["hash"]
+        checkpoints = read_series(run.series(series), whole=False) if there else []
+        known[series] = {step_name(each.step): None if is_gone(each) else identity(each.source) for each in checkpoints}
+    return model in known[series] and known[series][model] in (None, scored["hash"])
 
 
-def model_of(folder: Path, run: Run) -> tuple[str, str]:
-    """The series and the step's folder name, or "baselines" and a name, of a folder beneath records/SCORER."""
+def is_gone(checkpoint: Checkpoint) -> bool:
+    """Whether the folder of a step is not there any more."""
+    return str(checkpoint.row["path"]).startswith(".") and not checkpoint.is_local
+
+
+def parts_of(folder: Path, run: Run) -> tuple[str, str, str]:
+    """Series, the step's folder name, and data set of a folder beneath records/SCORER; or "baselines", name and set."""
     parts = folder.relative_to(run.folder("builtin").parent).parts[1:]
-    if parts[0] == BASELINES:
-        return BASELINES, parts[1]
-    place = next(number for number, part in enumerate(parts) if step_of(part) is not None)
-    return "/".join(parts[:place]), parts[place]
+    steps = [number for number, part in enumerate(parts) if step_of(part) is not None]
+    place = 1 if parts[0] == BASELINES else steps[0]
+    return "/".join(parts[:place]), parts[place], "/".join(parts[place + 1 :])
 
 
 def write_items(path: Path, items: list[dict[str, Any]]) -> None:

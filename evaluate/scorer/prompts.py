@@ -76,7 +76,7 @@ def make_prompts(
     """A prompt for each item, with as many shots as leave `room` tokens of the window for the answer.
 
     The last shots are left out first, so that what prompts have in common stays long. An item that is too long by
-    itself loses words: at its end, or, where its last lines are options, at its beginning.
+    itself loses words: at its end where the answer is written, and at its beginning where it is chosen.
     """
     ask = in_turns if tokenizer.chat_template else in_words
 

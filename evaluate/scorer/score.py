@@ -69,12 +69,12 @@ class Measured(NamedTuple):
     cut: int
 
 
-def load_set(name: str, testset: TestSet, split: str, seed: int) -> Loaded:
-    """Reads a set's items, and draws the examples of its prompts from its training split."""
+def load_set(name: str, testset: TestSet, seed: int) -> Loaded:
+    """Reads the items of a set's split, and draws the examples of its prompts from its training split."""
     revision = resolve_revision(testset.path, testset.revision, f"test set {name}")
     testset = replace(testset, revision=revision)
     wording = find_wording(name, testset)
-    asked = read_examples(name, testset, wording, split)
+    asked = read_examples(name, testset, wording, testset.split)
     examples = [example for example in asked if answerable(example, testset)]
     if not examples:
         raise BadInput(f"test set {name}: people accepted no answer to its {len(asked)} items; nothing can be compared")
@@ -82,7 +82,7 @@ def load_set(name: str, testset: TestSet, split: str, seed: int) -> Loaded:
     count = testset.shots if testset.shots is not None else SHOTS.get(testset.task, 5)
     shots: list[Example] = []
     if wording is not None and count:
-        if split == "train":
+        if testset.split == "train":
             raise BadInput(f"test set {name}: its items are the split that examples are drawn from; say shots: 0")
         pool = [each for each in read_examples(name, testset, wording, "train") if answerable(each, testset)]
         shots = draw_shots(pool, testset.task, count, seed)

@@ -25,9 +25,9 @@ from scorer.live_table import FAILED, RUNNING, LiveTable
 from scorer.program import SILENT, STOPPED, Program, command_line, environment, held, run_program, tail
 from scorer.scandeval_records import Record, read_records
 from scorer.working_folder import MODEL, local_copy, make_working_folder
-from snakmodel.config import BadInput
+from snakmodel.config import BadInput, Command
 from snakmodel.paths import step_name
-from snakmodel.records import Work, identity, read_jsonl, shaping, write_jsonl
+from snakmodel.records import Work, begin, identity, is_current, read_jsonl, remove_folder, shaping, write_jsonl
 from snakmodel.series import Checkpoint
 from snakmodel.signals import Listener
 
@@ -50,7 +50,8 @@ class Job:
     place: Path  # its folder, with one for each data set
     inputs: dict[str, str | Path]
     datasets: list[str]
-    works: dict[str, Work] = field(default_factory=dict)  # of the data sets that were not finished
+    todo: list[str] = field(default_factory=list)  # of the data sets, those that are to be scored
+    works: dict[str, Work] = field(default_factory=dict)  # of these, once the folder is ours
 
     @property
     def label(self) -> str:
@@ -58,7 +59,8 @@ class Job:
 
     @property
     def missing(self) -> list[str]:
-        return [dataset for dataset in self.works if not (self.place / dataset / "run.json").is_file()]
+        done = {name for name in self.works if (self.place / name / "run.json").is_file()}
+        return [dataset for dataset in self.todo if dataset not in done]
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,11 @@ class Failure:
     told: str = ""  # the end of the log
 
 
-def run_all(jobs: list[Job], todo: list[Job], program: Program, s: Any) -> tuple[list[Failure], str | None]:
+def run_all(
+    jobs: list[Job], todo: list[Job], program: Program, command: Command[Any]
+) -> tuple[list[Failure], str | None]:
     """Scores what is to be done: the failures, and the signal that has stopped it."""
+    s = command.settings
     devices = gpus()
     processes = s.processes or len(devices) or 1
     slots: SimpleQueue[str | None] = SimpleQueue()
@@ -81,7 +86,7 @@ def run_all(jobs: list[Job], todo: list[Job], program: Program, s: Any) -> tuple
     table = LiveTable([job.label for job in jobs], list(dict.fromkeys(name for job in jobs for name in job.datasets)))
     for job in jobs:
         for dataset in job.datasets:
-            if dataset not in job.works:
+            if dataset not in job.todo:
                 table.tell(job.label, dataset, brief(read_jsonl(job.place / dataset / "records.jsonl")[0]))
     listener, broken = Listener(), threading.Event()
     before = listener.listen()
@@ -92,7 +97,7 @@ def run_all(jobs: list[Job], todo: list[Job], program: Program, s: Any) -> tuple
     def score_one(job: Job) -> list[Failure]:
         gpu = slots.get()
         try:
-            return [] if asked_to_stop() else list(score(job, program, s, gpu, table, asked_to_stop))
+            return [] if asked_to_stop() else list(score(job, program, command, gpu, table, asked_to_stop))
         except BaseException:
             broken.set()  # a full disk, say: the others end, too
             raise
@@ -109,18 +114,36 @@ def run_all(jobs: list[Job], todo: list[Job], program: Program, s: Any) -> tuple
 
 
 def score(
-    job: Job, program: Program, s: Any, gpu: str | None, table: LiveTable, asked_to_stop: Callable[[], bool]
+    job: Job,
+    program: Program,
+    command: Command[Any],
+    gpu: str | None,
+    table: LiveTable,
+    asked_to_stop: Callable[[], bool],
 ) -> list[Failure]:
     """Scores what a model lacks."""
     try:
         with held(job.place) as lock:
-            return score_held(job, program, s, gpu, table, asked_to_stop, lock)
+            open_works(job, command)
+            return score_held(job, program, command.settings, gpu, table, asked_to_stop, lock)
     except Refusal:
         raise
     except BadInput as fault:
         for dataset in job.missing:
             table.tell(job.label, dataset, FAILED)
         return [Failure(job, job.missing, str(fault))]
+
+
+def open_works(job: Job, command: Command[Any]) -> None:
+    """Begins what is to be scored of a model, whose folder is ours; scores of a checkpoint that has changed go."""
+    for dataset in job.todo:
+        folder = job.place / dataset
+        if (folder / "run.json").is_file() and not is_current(folder, {"model": job.inputs["model"]}):
+            remove_folder(folder)
+        work = begin(command, folder, job.inputs, quiet=True)
+        if work is not None:  # else another process has scored it meanwhile
+            job.works[dataset] = work
+    job.todo = list(job.works)
 
 
 def score_held(
