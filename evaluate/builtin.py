@@ -112,14 +112,15 @@ def main() -> None:
     if command.overwrite or command.check:  # nothing is thrown away for a set that cannot be read
         read_inputs(s, sets, list(asked), inputs)
     if command.overwrite and not command.check:
-        for model in models:
+        for model in (model for model in models if "fault" not in model.checkpoint.row):
             with only_one(model.place):
                 for name in asked.keys() - inputs.faults.keys():
                     remove_folder(model.place / name)
     todo = [model for model in models if any(model.lacks(name) for name in asked)]
     for model in models:
         if command.check or model not in todo:
-            state = "done" if model not in todo else model.checkpoint.row.get("fault", "ready")
+            done = model not in todo and not command.overwrite
+            state = "done" if done else model.checkpoint.row.get("fault", "ready")
             print(f"builtin {model.label}: {state} ({model.place})", flush=True)
     failures = sum("fault" in model.checkpoint.row for model in todo)
     if todo and not command.check:

@@ -23,6 +23,7 @@ from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.intervals import wilson
 from snakmodel.paths import BASELINES, PRETRAINED, Run
 from snakmodel.records import begin, missing, write_json, write_text
+from snakmodel.settings import nearest
 
 Row = dict[str, Any]
 STEP = re.compile(r"(?:step|checkpoint)[-_]?(\d+)/?$")  # of a model's name: out/checkpoint_500, ORG/NAME@step-00500
@@ -36,6 +37,7 @@ class Settings:
     primary: dict[str, str] = knob({}, "task -> the metric that stands for it, rather than the paper's")
     all_steps: bool = knob(False, "every step in the leaderboard, not only the first and last of a series")
     published: str = knob("plot/published/scandeval.json", "the paper's table, where this file is there")
+    without: list[str] = knob([], "data sets that stay out of table, leaderboard and figures: trials")
     models: dict[str, str] = knob({}, "row of the paper's table -> SERIES@STEP of this run, or a baseline's name")
 
 
@@ -52,6 +54,10 @@ def main() -> None:
         raise BadInput(missing(run.folder("builtin") / "*/run.json"))
     if Path(s.published).is_file():
         inputs["published"] = Path(s.published)
+    published = read_published(Path(s.published)) if "published" in inputs else Published({}, {})
+    for name in s.models if published.rows else ():
+        if name not in published.rows:
+            raise BadInput(f"collect.models: {s.published} has no row {name!r}; {nearest(name, tuple(published.rows))}")
     work = begin(command, folder, inputs, derived=True)
     if work is None:
         return
@@ -59,14 +65,19 @@ def main() -> None:
     records = [record for path in current for record in read_own(path / "records.jsonl", faults)]
     for name, file in s.also.items():
         found, wrong = read_records(Path(file))
+        if not found:
+            raise BadInput(
+                f"{command.config}: collect.also.{name}: {file} holds no record ({wrong[0] if wrong else 0})"
+            )
         records += [as_series(record, name) for record in found]
         faults += wrong
     rows, again = without_repeats(row for record in records for row in score_rows(record, s.primary, faults))
-    rows.sort(key=place_of)
+    rows = sorted((row for row in rows if row["dataset"] not in s.without), key=place_of)
+    for task in s.primary.keys() - {record["task"] for record in records}:
+        faults.append(f"collect.primary: no record is of the task {task!r}")
     judged = judged_rows(records)
     write_json(folder / "scores.json", {"rows": rows} | ({"judged": judged} if judged else {}))
     write_text(folder / "scores.csv", to_csv(rows))
-    published = read_published(Path(s.published)) if "published" in inputs else Published({}, {})
     for kind, text in make_tables(rows, judged, published, s.models, s.all_steps).items():
         write_text(folder / f"leaderboard.{kind}", text)
     steps = {(row["series"], row["step"]) for row in rows if row["step"] is not None}
@@ -75,8 +86,8 @@ def main() -> None:
     work.finish(counts=counts | {"repeated": again, "faults": len(faults)}, faults=faults)
     beside = f" and {len(others):,} other models" if others else ""
     print(f"{folder / 'scores.json'}: {len(rows):,} scores of {len(steps):,} steps{beside}")
-    for path in stale:
-        print(f"left out, not finished or of another model: {path}")
+    for path, reason in stale.items():
+        print(f"left out, {reason}: {path}")
     if again:
         print(f"{again} scores were there twice; of each, the last counts")
     for fault in faults:

@@ -19,7 +19,7 @@ import numpy as np
 from scorer.kept import find_records, parts_of
 
 from snakmodel.config import BadInput, knob, read_command, run_script
-from snakmodel.paths import PRETRAINED, Run, step_name, step_of
+from snakmodel.paths import BASELINES, PRETRAINED, Run, step_name, step_of
 from snakmodel.printed_tables import to_markdown
 from snakmodel.records import begin, missing, read_jsonl, write_json, write_text
 
@@ -36,7 +36,7 @@ INSTRUCTIONS = "instructions"  # the corpus of leakage.py that pre-trained model
 class Settings:
     pairs: list[list[str]] = knob(
         [],
-        "[ONE, OTHER] as SERIES@STEP (a number, first or last) or baselines@NAME; []: each series' first and last step",
+        "[ONE, OTHER] as SERIES@STEP (number, first, last) or a baseline's NAME; []: each series' first and last step",
     )
     resamples: int = knob(1_000, "bootstrap resamples of items", low=100)
     seed: int = knob(4242, "of the resamples", low=0)
@@ -78,8 +78,9 @@ def find_scored(run: Run) -> dict[Model, list[Path]]:
     """Each model whose items have been scored, in order -> the folders of its data sets."""
     current, stale = find_records(run)
     found = [path for path in current if (path / "items.parquet").is_file()]
-    for path in (path for path in stale if path.is_relative_to(run.folder("builtin"))):
-        print(f"left out, not finished or of another model: {path}")
+    for path, reason in stale.items():
+        if path.is_relative_to(run.folder("builtin")):
+            print(f"left out, {reason}: {path}")
     if not found:
         raise BadInput(missing(run.folder("builtin") / "*/items.parquet"))
     models: dict[Model, list[Path]] = {}
@@ -104,7 +105,9 @@ def place_of(model: Model) -> tuple[bool, str, int, str]:
 
 def find_model(models: list[Model], name: str) -> Model:
     """The model of SERIES@STEP, or baselines@NAME."""
-    series, _, step = name.partition("@")
+    series, at, step = name.partition("@")
+    if not at:  # as the leaderboard names it
+        series, step = BASELINES, name
     steps = [model for model in models if model[0] == series]
     if step in ("first", "last") and steps:
         return steps[0 if step == "first" else -1]
@@ -232,7 +235,7 @@ def paired_rows(one: Sets, other: Sets, s: Settings) -> Iterator[Row]:
             "unpaired_items": len(scores) + len(others) - 2 * len(items),
             **{"one_value": 100 * float(ones_I.mean()), "other_value": 100 * float(others_I.mean())},
             **interval(differences, others_I, ones_I),
-            "share_above_0": float((differences > 0).mean()),
+            "share_above_0": float((differences > 0).mean() + (differences == 0).mean() / 2),  # a tie is half of each
         }
 
 
@@ -258,7 +261,8 @@ def as_markdown(contaminated: list[Row], paired: list[Row]) -> str:
         for row in paired
     ]
     return (
-        "# Clean and contaminated items\n\nMeans of the items' scores, times 100.\n\n"
+        "# Clean and contaminated items\n\nMeans of the items' scores, times 100: each item once, not resampled as in "
+        "the leaderboard. Items too short to be looked for are in neither column.\n\n"
         + (to_markdown(head, lines, names=2) if lines else "Nothing is known of leakage.\n")
         + "\n# One model and another on the same items\n\n"
         + "Difference: other's less one's. Above 0: share of the resamples.\n\n"

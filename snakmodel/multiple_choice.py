@@ -23,6 +23,8 @@ def read_items(testset: TestSet) -> list[dict[str, Any]]:
     alphabetical order; options that differ have nothing in common but their place, and stay.
     """
     path = Path(testset.path)
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; a set with options is one file of JSON lines, which may say `split`")
     if not path.is_file():
         raise BadInput(f"{missing(path)}; the built-in scorer reads local files")
     if testset.options is None or testset.answer is None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from snakmodel.config import BadInput, Command
 from snakmodel.paths import maker_of, stage_of
-from snakmodel.provenance import commit, versions
+from snakmodel.provenance import commit, sampled_hash, versions
 
 # of a record: not its result
 CIRCUMSTANCES = ("begun", "finished", "seconds", "peak_memory_bytes", "commit", "config", "versions")
@@ -111,14 +111,17 @@ def file_hash(path: Path) -> str:
 
 
 def identity(location: str | Path) -> str:
-    """What an input is: the hash of its record, of a model folder's config and file sizes, or a Hub id as it stands."""
+    """What an input is: the hash of its record, of a model folder's config and weights, or a Hub id as it stands.
+
+    Of weights without a record samples are hashed, 256 of each file, so that a large model is known in a moment.
+    """
     folder = Path(location)
     if (folder / "run.json").is_file():
         record = {key: value for key, value in read_json(folder / "run.json").items() if key not in CIRCUMSTANCES}
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
     if (folder / "config.json").is_file():
-        sizes = sorted((p.name, p.stat().st_size) for p in folder.glob("*.safetensors"))
-        return hashlib.sha256((folder / "config.json").read_bytes() + repr(sizes).encode()).hexdigest()
+        weights = sorted((path.name, sampled_hash(path)) for path in folder.glob("*.safetensors"))
+        return hashlib.sha256((folder / "config.json").read_bytes() + repr(weights).encode()).hexdigest()
     if folder.is_file():
         return known_hash(folder) or file_hash(folder)
     return str(location)
@@ -255,8 +258,12 @@ def first_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
         return setting_that_differs(before["settings"], now["settings"])
     old, new = before["inputs"], now["inputs"]
     for key in [*new, *(k for k in old if k not in new)]:
-        if key not in old or key not in new or old[key]["hash"] != new[key]["hash"]:  # a moved run is the same run
-            return f"another {key} ({(new.get(key) or old[key])['path']} has changed since)"
+        if key in old and key in new and old[key]["hash"] == new[key]["hash"]:  # a moved run is the same run
+            continue
+        paths = {each[key]["path"] for each in (old, new) if key in each}
+        if len(paths) == 2:
+            return f"another {key} ({old[key]['path']}, now {new[key]['path']})"
+        return f"another {key} ({paths.pop()} has changed since)"
     return None
 
 

@@ -146,8 +146,10 @@ def resolve_model(location: str) -> str:
         if last.is_local:
             check_weights(Path(last.location))
         return last.location
+    if (folder / "adapter_config.json").is_file():
+        raise BadInput(f"{location} is an adapter, not a model: merge it into its base first (finetune/merge.py)")
     if folder.is_dir():
-        raise BadInput(missing(folder / "models/series.json"))
+        raise BadInput(f"{location} holds no model (config.json) and no run (models/series.json)")
     if folder.is_absolute() or location.startswith(".") or (location.count("/") and Path(folder.parts[0]).is_dir()):
         raise BadInput(f"{location}: no such folder; give a model's folder, a run's, or a Hub id such as ORG/NAME")
     return location

@@ -114,6 +114,8 @@ def convert(value: Any, annotation: Any, where: str, origins: dict[str, str] | N
 def without_left_out(entries: dict[Any, Any], where: str, origins: dict[str, str]) -> dict[Any, Any]:
     """A mapping without the entries of the recipe that is extended which this one leaves out by null."""
     dotted = where.partition(": ")[2]
+    typed = {key for key, item in entries.items() if isinstance(item, CommandLineText) and parse(item) is None}
+    entries = {key: item for key, item in entries.items() if key not in typed}
     for key, item in entries.items():
         if item is None and not isinstance(origins.get(f"{dotted}.{key}"), LeftOut):
             others = tuple(str(other) for other in entries if other != key)

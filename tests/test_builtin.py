@@ -7,6 +7,7 @@ import sys
 import time
 
 import builtin
+import collect
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -51,7 +52,7 @@ def recipe(tmp_path, plain):
     save_step(tmp_path / "fond", 0, fond, plain)
     (tmp_path / "fond/run.json").unlink()
     section = {"testsets": list(own), "own": own, "baselines": {"fond": str(tmp_path / "fond")}}
-    return write_recipe(tmp_path / "recipe.yaml", builtin=section)
+    return write_recipe(tmp_path / "recipe.yaml", builtin=section, collect={})
 
 
 def test_all_tasks_are_scored_with_their_items_and_a_baseline_beside_the_series(recipe, tmp_path):
@@ -250,3 +251,22 @@ def test_shares_may_overwrite_one_after_the_other(recipe, tmp_path):
     said = [run_main(builtin, recipe, *chosen, f"part={k}/2") for k in (1, 2)]
     assert [each.count("small-sentiment") for each in said] == [1, 1]
     assert run_main(builtin, recipe, *chosen[:3]).count("done") == 2
+
+
+def test_a_model_without_a_record_that_was_trained_on_is_another_model(recipe, tmp_path):
+    chosen = ("testsets=[small-sentiment]", "steps=0")
+    run_main(builtin, recipe, *chosen)
+    small_model(1).save_pretrained(tmp_path / "fond")  # of the same size to the byte
+    with pytest.raises(BadInput, match="small-sentiment was made with another model .*fond has changed since"):
+        run_main(builtin, recipe, *chosen)
+    assert "left out, of a model that has changed since; score it again: " in run_main(collect, recipe)
+    with pytest.raises(BadInput, match="was made with another model .*fond, now .*step-00050"):
+        run_main(builtin, recipe, *chosen, f"baselines.fond={tmp_path}/run/models/step-00050")
+    assert "baselines" not in run_main(builtin, recipe, *chosen, "baselines.fond=null", "--overwrite")
+    assert list(tmp_path.glob("run/records/builtin/baselines/fond/*/run.json"))
+
+
+def test_items_of_one_id_are_refused(recipe, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run_main(builtin, recipe, "testsets=[small-sentiment]", "own.small-sentiment.id=text")
+    assert "test set small-sentiment (test): id 'w3' stands twice" in capsys.readouterr().err

@@ -279,7 +279,9 @@ def test_records_of_models_that_have_changed_since_are_left_out(recorded):
     write_json(recorded.run / "models/step-00050/run.json", {"step": 50, "weights": "others"})
     write_json(recorded.folder / "other/config.json", {"another": "one"})
     said, rows = recorded.collect()
-    assert {row["step"] for row in rows} == {0} and said.count("left out, not finished or of another model") == 3
+    assert {row["step"] for row in rows} == {0} and said.count(
+        "left out, of a model that has changed since; score it again: "
+    ) == 3
 
 
 def test_mistakes_are_one_line(recorded, tmp_path):

@@ -14,6 +14,7 @@ of options (snakmodel/multiple_choice.py) is asked as it stands, without example
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -88,7 +89,8 @@ def read_examples(name: str, testset: TestSet, wording: Wording | None, split: s
     """The items of a split, in order. A bad row is one line with its number."""
     if wording is None:
         items = read_items(replace(testset, split=split))
-        return [Example(item["id"], {"text": item["prompt"]}, "", item["options"], item["answer"]) for item in items]
+        asked = [Example(item["id"], {"text": item["prompt"]}, "", item["options"], item["answer"]) for item in items]
+        return differing(asked, name, split)
     examples = []
     for number, row in split_rows(name, testset, split):
         label = f"test set {name} ({split}), row {number}"
@@ -96,6 +98,13 @@ def read_examples(name: str, testset: TestSet, wording: Wording | None, split: s
         examples.append(READERS[testset.task or ""](id, row, testset, wording, label))
     if not examples:
         raise no_rows(f"test set {name}", testset.path, split)
+    return differing(examples, name, split)
+
+
+def differing(examples: list[Example], name: str, split: str) -> list[Example]:
+    """The examples, if each has an id of its own: by it items are compared, and found in the corpus."""
+    if twice := [id for id, count in Counter(example.id for example in examples).items() if count > 1]:
+        raise BadInput(f"test set {name} ({split}): id {twice[0]!r} stands twice; name a column of ids that differ")
     return examples
 
 

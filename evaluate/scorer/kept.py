@@ -44,25 +44,28 @@ def folders(run: Run, section: str, name: str) -> list[Path]:
     return seen
 
 
-def find_records(run: Run) -> tuple[list[Path], list[Path]]:
-    """The folders of finished records of the models as they are now; those that are not, or not finished."""
+def find_records(run: Run) -> tuple[list[Path], dict[Path, str]]:
+    """The folders of finished records of the models as they are now; of the others, why they do not count."""
     current: list[Path] = []
-    stale: list[Path] = []
+    stale: dict[Path, str] = {}
     for section in ("builtin", "scandeval"):
         known: dict[str, dict[str, str | None]] = {}
         for folder in folders(run, section, "started.json"):
-            (current if is_current(folder, run, known) else stale).append(folder)
+            if not (folder / "run.json").is_file():
+                stale[folder] = "not finished"
+            elif is_current(folder, run, known):
+                current.append(folder)
+            else:
+                stale[folder] = "of a model that has changed since; score it again"
     return current, stale
 
 
 def is_current(folder: Path, run: Run, known: dict[str, dict[str, str | None]]) -> bool:
-    """Whether records are finished, and of the model that its series has at this step now.
+    """Whether finished records are of the model that its series has at this step now.
 
     A model that is gone, or lies on another machine, has not changed: 14 GB are deleted once they are scored.
     known: series -> step's folder name -> what is there now; filled as series are met.
     """
-    if not (folder / "run.json").is_file():
-        return False
     scored = read_json(folder / "run.json")["inputs"]["model"]
     series, model, _ = parts_of(folder, run)
     if series == BASELINES:

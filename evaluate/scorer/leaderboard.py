@@ -20,6 +20,8 @@ from snakmodel.records import read_json
 
 Row = dict[str, Any]
 NONE = "–"
+STYLE = "body{font:15px sans-serif;margin:2em}table{border-collapse:collapse;margin:0 0 2.5em}"
+STYLE += "caption{text-align:left;padding:.5em 0}th,td{padding:.25em .8em;border-bottom:1px solid #ccc}"
 JUDGED = "Answers that people have judged"
 JUDGED_NOTE = "Of the models that the data set's makers showed them. No score of a model here is derived from these."
 LEAST = ("bits_per_byte",)  # metrics of held-out text, which are no scores
@@ -73,7 +75,7 @@ def make_tables(
             published if scorer == "scandeval" and split == "test" and prompted != "zero-shot" else Published({}, {})
         )
         title = f"{scorer} {version}".strip() + f", {split} split, {prompted}"
-        note = f"Score ± half of the 95 % interval {INTERVALS[scorer == 'builtin']} (rank)."
+        note = f"Score (the mean of its resamples) ± half of the 95 % interval {INTERVALS[scorer == 'builtin']} (rank)."
         averages: dict[str, dict[str, Score]] = {}  # model -> language -> score
         tables = []
         for language, group in groupby(sorted(mine, key=language_of), language_of):
@@ -100,6 +102,7 @@ def make_tables(
         texts["tex"].append(f"% {JUDGED}. {JUDGED_NOTE}\n{to_latex(head, lines)}")
         texts["html"].append(to_html(head, lines, JUDGED, JUDGED_NOTE))
     page = '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Leaderboard</title>\n'
+    page += f"<style>{STYLE}</style>\n"
     return {
         "md": "\n".join(["# Leaderboard\n", *texts["md"]]),
         "tex": "\n".join(texts["tex"]),
