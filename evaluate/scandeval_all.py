@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 from scorer.program import Program, find_program, held
-from scorer.scandeval_records import DANISH
 from scorer.scoring import Job, run_all
 from scorer.working_folder import data_identity
 
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import BASELINES, PRETRAINED, step_name
+from snakmodel.record_places import DANISH
 from snakmodel.records import begin, is_current, read_json, remove_folder
 from snakmodel.series import choose, find_baselines, read_series
 from snakmodel.settings import array_part, share

@@ -4,7 +4,8 @@ python plot/compare.py --config configs/tiny.yaml runs=out/tiny,out/other
 python plot/compare.py --config configs/tiny.yaml paper=true over=share
 
 Runs of different length are laid over each other by steps, or by the share of the run that is done. Scores are
-compared only where scorer, version and split are the same; the paper's are ScandEval's on the test split.
+compared only where scorer, version, split and prompting are the same. The
+paper's are ScandEval's, test split, few-shot.
 """
 
 from dataclasses import dataclass
@@ -24,8 +25,9 @@ from snakmodel.records import begin, read_json
 PARAMETERS, MEASURES = style.NAMES["parameters"], style.NAMES["measures"]
 PAPER, PAPER_STEPS = "paper", 12_500
 PAPER_ROWS = ("LLaMA2-7B base", "SnakModel-7B base", "SnakModel-7B instruct")  # drawn as levels
+PAPER_BASE, PAPER_CURVE = {"comparison": "llama2-base"}, f"{PAPER}: SnakModel-7B base"  # of its distances
 TYPES = ("lm_head", "embed_tokens", "gate_proj")  # whose angles over the steps the paper shows apart
-AXES = {"steps": "Pre-training steps", "share": "Share of the run (%)"}
+STEPS, SHARE = "pre-training steps", "share of the run (%)"
 
 Curves = dict[str, list[style.Row]]
 
@@ -35,7 +37,7 @@ class Settings:
     runs: list[str] = knob([], "folders of the runs; none: the recipe's own")
     paper: bool = knob(False, "the published numbers beside them")
     series: list[str] = knob([PRETRAINED], "series of each run that are drawn")
-    over: Literal["steps", "share"] = knob("steps", "x axis: steps, or the share of the run in percent")
+    over: Literal["steps", "share"] = knob("steps", "x axis: what the series count, or the share of the run in percent")
 
 
 def main() -> None:
@@ -58,10 +60,11 @@ def main() -> None:
             f"{command.config}: plot_compare.series: {', '.join(s.series)} is in the scores and weights of none of "
             f"{', '.join(found)}; name a series that was scored or measured"
         )
-    drawn = compare_scores(s, scores, folder)
+    axis = find_axis(command, found, {name: [*scores[name], *weights[name]] for name in found})
+    drawn = compare_scores(s, scores, axis, folder)
     if s.paper and not drawn:
         print(tell_missing([row for rows in scores.values() for row in rows], recipes_of(command, found)), flush=True)
-    compare_divergence(s, weights, folder)
+    compare_divergence(s, weights, axis, folder)
     work.finish()
 
 
@@ -81,8 +84,24 @@ def find_runs(command: Command[Settings]) -> dict[str, dict[str, Path]]:
                 f"{path} holds neither scores nor analysis/weights.parquet: run evaluate/collect.py or "
                 "analyze/weights.py of its recipe first, or correct runs"
             )
+        files |= style.find_axes(run)
         found[path.name if names.count(path.name) == 1 else path.as_posix()] = files
     return found
+
+
+def find_axis(command: Command[Settings], found: dict[str, dict[str, Path]], runs: dict[str, list[style.Row]]) -> str:
+    """What the x axis is: the share of a run, or what all series that are drawn count."""
+    if command.settings.over == "share":
+        return SHARE
+    counted: dict[str, list[str]] = {}
+    for name, rows in runs.items():
+        axes = style.read_axes(found[name])
+        for series in style.group(rows, "series"):
+            counted.setdefault(axes.get(series, STEPS), []).append(f"{name}: {series}")
+    if len(counted) > 1:
+        told = "; ".join(f"{', '.join(names)} by {axis}" for axis, names in counted.items())
+        raise BadInput(f"{command.config}: plot_compare: on no one axis: {told}; choose series, or say over=share")
+    return next(iter(counted))
 
 
 def read_scores(s: Settings, files: dict[str, Path]) -> list[style.Row]:
@@ -91,8 +110,14 @@ def read_scores(s: Settings, files: dict[str, Path]) -> list[style.Row]:
         return []
     rows = [row for row in read_json(files["scores"] / "scores.json")["rows"] if row["primary"] and is_number(row)]
     rows = [row for row in rows if row["series"] in s.series and row["step"] is not None]
-    last = max((row["step"] for row in rows), default=0)
-    return sorted(scale_steps(s, rows, last), key=lambda row: row["step"])
+    axes = style.read_axes(files)
+    last: dict[str, int] = {}
+    for row in rows:  # of series that count the same
+        counted = axes.get(row["series"], STEPS)
+        last[counted] = max(row["step"], last.get(counted, 0))
+    by_series = style.group(rows, "series")
+    scaled = [scale_steps(s, mine, last[axes.get(series, STEPS)]) for series, mine in by_series.items()]
+    return sorted((row for mine in scaled for row in mine), key=lambda row: row["step"])
 
 
 def scale_steps(s: Settings, rows: list[style.Row], last: int) -> list[style.Row]:
@@ -101,24 +126,25 @@ def scale_steps(s: Settings, rows: list[style.Row], last: int) -> list[style.Row
     return [{**row, "step": row["step"] * factor} for row in rows]
 
 
-def draw_panels(s: Settings, panels: dict[str, Curves], measures: list[Measure], ylabel: str, keep: list[str]) -> Any:
+def draw_panels(
+    panels: dict[str, Curves], measures: list[Measure], axis: str, ylabel: str, keep: list[str], **legend: Any
+) -> Any:
     """A panel for each of what is compared, a curve a run; `keep`: all curves, so that each has one look."""
     figure, drawn = layout.new_panels(list(panels), 1.8)
     for panel, curves, measure in zip(drawn, panels.values(), measures, strict=True):
         for name, rows in curves.items():
             style.draw_curve(panel, name, rows, keep.index(name), hollow=name.startswith(PAPER))
         style.bound(panel, measure)
-        style.label_steps(panel, [], most=3)
-        panel.set_xlabel(AXES[s.over])
+        style.label_steps(panel, [], axis, most=3)
     for panel in drawn[:: layout.COLUMNS]:
         panel.set_ylabel(ylabel)
-    layout.add_legend(figure, layout.handles_of(drawn), 3)
+    layout.add_legend(figure, layout.handles_of(drawn), 3, **legend)
     return figure
 
 
-def compare_scores(s: Settings, runs: dict[str, list[style.Row]], folder: Path) -> int:
-    """A figure for each way of scoring: a panel a task, or a language of held-out text. How many levels are the
-    paper's.
+def compare_scores(s: Settings, runs: dict[str, list[style.Row]], axis: str, folder: Path) -> int:
+    """A figure for each way of scoring, which its legend says: a panel a task, or a language of held-out text. How many
+    levels are the paper's.
     """
     levels = 0
     for kind in ("tasks", "held-out"):
@@ -130,8 +156,8 @@ def compare_scores(s: Settings, runs: dict[str, list[style.Row]], folder: Path) 
         for way in ways:
             panels: dict[str, Curves] = {}
             measures: dict[str, Measure] = {}
-            for name, rows in of_kind.items():
-                mine = split_ways(rows).get(way, [])
+            likewise = {name: ours for name, rows in of_kind.items() if (ours := split_ways(rows).get(way))}
+            for name, mine in likewise.items():
                 for label, curve in find_curves(mine).items():
                     measures[label] = style.measure_of(curve[0]["metric"])
                     for series, ours in style.group(curve, "series").items():
@@ -144,16 +170,18 @@ def compare_scores(s: Settings, runs: dict[str, list[style.Row]], folder: Path) 
                 continue
             lowest = min(measure.low for measure in measures.values())
             ylabel = name_axis(lowest) if kind == "tasks" else "Bits per byte"
-            figure = draw_panels(s, panels, list(measures.values()), ylabel, names)
-            title = f"{'Task scores' if kind == 'tasks' else 'Held-out text'}: {', '.join(runs)} compared"
-            style.save(figure, folder, f"{kind}{name_way(way, list(ways))}", title, tell(way, None))
+            legend = {"title": tell_way(way), "title_fontsize": layout.SMALL}
+            figure = draw_panels(panels, list(measures.values()), axis, ylabel, names, **legend)
+            title = f"{'Task scores' if kind == 'tasks' else 'Held-out text'}: {', '.join(likewise)} compared"
+            style.save(figure, folder, f"{kind}{name_way(way, list(ways))}", title, tell(way, axis))
     return levels
 
 
 def add_paper_levels(way: Way, panels: dict[str, Curves]) -> int:
     """The paper's rows as levels, in the panels of its data sets and metrics; how many there are."""
     paper, added = read_paper("scandeval"), 0
-    for curves in panels.values() if (way[0], way[2]) == ("scandeval", paper["split"]) else ():
+    alike = (way[0], way[2], way[3]) == ("scandeval", paper["split"], paper["few_shot"])
+    for curves in panels.values() if alike else ():
         points = next(iter(curves.values()))
         first, last = points[0]["step"], max(row["step"] for rows in curves.values() for row in rows)
         for column, what in paper["columns"].items():
@@ -180,9 +208,10 @@ def tell_missing(rows: list[style.Row], recipes: list[str]) -> str:
     sets = ", ".join(what["dataset"] for what in paper["columns"].values() if what["dataset"])
     scripts = (stage_of("scandeval").script, stage_of("collect").script)
     make = [f"python {script} --config {recipe}" for recipe in recipes for script in scripts]
+    likewise = tell_way(("scandeval", None, paper["split"], paper["few_shot"]))
     return (
-        f"no score of the paper is drawn: data sets scored here: {here or 'none'}; the paper's: {sets} by scandeval, "
-        f"{paper['split']} split; make these by: make scandeval; {'; '.join(make)}"
+        f"no score of the paper is drawn: data sets scored here: {here or 'none'}; the paper's: {sets} by {likewise}; "
+        f"make these by: make scandeval; {'; '.join(make)}"
     )
 
 
@@ -194,7 +223,7 @@ def read_weights(s: Settings, files: dict[str, Path]) -> list[style.Row]:
     return [row for row in rows if row["series"] in s.series and row["against"] == "base"]
 
 
-def compare_divergence(s: Settings, runs: dict[str, list[style.Row]], folder: Path) -> None:
+def compare_divergence(s: Settings, runs: dict[str, list[style.Row]], axis: str, folder: Path) -> None:
     """Angles over the steps of what the paper shows, and by type at each run's last step."""
     if not any(runs.values()):
         return
@@ -210,13 +239,17 @@ def compare_divergence(s: Settings, runs: dict[str, list[style.Row]], folder: Pa
             for measure, drawn in bars.items():
                 drawn[label] = by_type([row for row in mine if row["step"] == last and row["measure"] == measure])
     if s.paper:
-        add_paper_divergence(s, panels, bars)
+        add_paper_types(bars)
+    if s.paper and axis in (STEPS, SHARE):
+        add_paper_angles(s, panels)
     names = list(dict.fromkeys(name for drawn in bars.values() for name in drawn))
     title = f"Distance from the base: {', '.join(runs)} compared"
     panels = {what: curves for what, curves in panels.items() if curves}
-    figure = draw_panels(s, panels, [DEGREES] * len(panels), "Degrees", names)
-    note = "Mean over layers; bands: one standard deviation, of the paper's the tolerance of the measuring"
-    style.save(figure, folder, "divergence-steps", f"{title}, over steps", note)
+    figure = draw_panels(panels, [DEGREES] * len(panels), axis, "Degrees", names)
+    note = (
+        f"Over {axis}; mean over layers; bands: one standard deviation, of the paper's the tolerance of the measuring"
+    )
+    style.save(figure, folder, "divergence-steps", title, note)
     figure, axes = style.new_figure(style.PAGE, 2.5, columns=2)
     for panel, (measure, drawn) in zip(axes.flat, bars.items(), strict=True):
         for name, cells in drawn.items():
@@ -240,21 +273,25 @@ def by_type(rows: list[style.Row]) -> list[style.Row]:
     return points
 
 
-def add_paper_divergence(s: Settings, panels: dict[str, Curves], bars: dict[str, Any]) -> None:
-    """The paper's angles over its steps and by type."""
-    paper, mine = read_paper("divergence"), {"comparison": "llama2-base"}
-    label = f"{PAPER}: SnakModel-7B base"
+def add_paper_angles(s: Settings, panels: dict[str, Curves]) -> None:
+    """The paper's angles over its steps."""
+    paper = read_paper("divergence")
     for kind, curves in zip(TYPES, panels.values(), strict=True):
-        cells = choose(paper, **mine, by="step", name=kind)
+        cells = choose(paper, **PAPER_BASE, by="step", name=kind)
         points = [
             {**cell, "low": cell["value"] - (cell["tolerance"] or 0), "high": cell["value"] + (cell["tolerance"] or 0)}
             for cell in cells
         ]
-        curves[label] = scale_steps(s, points, PAPER_STEPS)
+        curves[PAPER_CURVE] = scale_steps(s, points, PAPER_STEPS)
+
+
+def add_paper_types(bars: dict[str, dict[str, list[style.Row]]]) -> None:
+    """The paper's distances by type."""
+    paper = read_paper("divergence")
     for measure, drawn in bars.items():
-        known = {cell["name"]: cell for cell in choose(paper, **mine, by="type", measure=measure)}
+        known = {cell["name"]: cell for cell in choose(paper, **PAPER_BASE, by="type", measure=measure)}
         values = [known[kind]["value"] if kind in known else None for kind in PARAMETERS]
-        drawn[label] = [{"value": value, "low": value, "high": value} for value in values]
+        drawn[PAPER_CURVE] = [{"value": value, "low": value, "high": value} for value in values]
 
 
 if __name__ == "__main__":

@@ -43,11 +43,11 @@ def broken(name: str, inches: float) -> str:
 
 
 def add_legend(figure: Any, handles: dict[str, Any], most: int, **options: Any) -> None:
-    """A legend below all panels, in `most` columns or, of long names, in fewer, for which the figure grows."""
+    """A legend below all panels, in `most` columns, of long names in fewer; the figure grows for them and a title."""
     inches, longest = figure.get_figwidth(), max(map(len, handles), default=0) + KEY
     columns = min(most, max(int(72 * inches / (LETTER * SMALL) / longest), 1))
     texts = [broken(name, inches / columns - KEY * LETTER * SMALL / 72) for name in handles]
-    lines = sum(text.count("\n") + 1 for text in texts) / columns - len(texts) / most
+    lines = sum(text.count("\n") + 1 for text in texts) / columns - len(texts) / most + ("title" in options)
     figure.set_figheight(figure.get_figheight() + LINE * max(lines, 0))
     figure.legend(handles.values(), texts, loc="outside lower center", ncols=columns, **options)
 

@@ -93,7 +93,7 @@ def table_rows(s: Settings, scores: list[Row], config: Path) -> list[Row]:
     """The cells of Table 3, and those of further rows that are known."""
     paper = read_paper("scandeval")
     fitting = [row for row in scores if row.get("scorer") == s.scorer and row.get("split") == paper["split"]]
-    fitting = [row for row in fitting if row.get("few_shot") is not False]  # the paper's are few-shot
+    fitting = [row for row in fitting if row.get("few_shot") in (None, paper["few_shot"])]
     if len(versions := {str(row.get("scorer_version")) for row in fitting}) > 1:
         raise BadInput(
             f"{config}: scores of {s.scorer} {' and '.join(sorted(versions))} are not compared in one sheet; "

@@ -22,7 +22,7 @@ from plot.divergence import read_distances
 from plot.training import history
 from snakmodel.config import BadInput, NoSettings, read_command, read_recipe, run_script
 from snakmodel.paths import PRETRAINED, STAGES, Run, stage_of
-from snakmodel.records import begin, read_json, read_jsonl, write_text
+from snakmodel.records import begin, is_shown, read_json, read_jsonl, write_text
 
 PAGE = Path(__file__).with_name("page")
 CORPUS = ("read_sources", "filter_language", "filter_quality", "decontaminate", "deduplicate", "make_shards")
@@ -35,7 +35,8 @@ HASH_SHOWN = 12  # digits of a commit or a hash
 
 def record_files(run: Run) -> list[Path]:
     """Every stage's run.json beneath the run, and started.json where a stage has not finished; not the report's own."""
-    started = [path for path in run.root.rglob("started.json") if path.parent != run.folder("report")]
+    found = [path for path in run.root.rglob("started.json") if is_shown(path, run.root)]
+    started = [path for path in found if path.parent != run.folder("report")]
     return sorted(path.with_name("run.json") if path.with_name("run.json").is_file() else path for path in started)
 
 
@@ -89,7 +90,7 @@ def read_scores(path: Path | None, axes: dict[str, str]) -> list[Row]:
     """
     rows = [row for row in read_json(path)["rows"] if row["primary"]] if path else []
     groups: list[Row] = []
-    for way, mine in scores.split_ways(rows).items():
+    for way, mine in scores.split_figures(rows).items():
         told = {"by": scores.tell_way(way), "interval": scores.tell_interval(way)}
         for label, curve in scores.find_curves(mine).items():
             for row in curve:

@@ -24,39 +24,41 @@ GREY = "#666666"
 LABEL_HEIGHT, LABEL_WIDTH = 0.05, 1.4  # of a line of a chance level's name: parts of the axis, inches
 OURS = "builtin"  # the scorer that files' names leave out
 
-Way = tuple[Any, Any, Any]  # scorer, its version, split
+Way = tuple[Any, Any, Any, bool | None]  # scorer, its version, split, few-shot or not
 
 
 def way_of(row: style.Row) -> Way:
-    """What must be the same in all scores of one figure."""
-    return row.get("scorer"), row.get("scorer_version"), row.get("split")
+    """What must be the same in all scores that are compared; held-out text is read without examples by all."""
+    few_shot = None if row.get("metric") == style.HELD_OUT else row.get("few_shot")
+    return row.get("scorer"), row.get("scorer_version"), row.get("split"), few_shot
 
 
 def curve_of(row: style.Row) -> tuple[Any, ...]:
     """What must be the same in all scores of one curve of such a figure."""
-    return row["dataset"], row["metric"], row.get("few_shot")
+    return row["dataset"], row["metric"], way_of(row)[3]
 
 
 def name_way(way: Way, ways: list[Way]) -> str:
     """ "-scandeval-13.3.0-val": what tells a way of scoring from the built-in scorer's on the test split."""
-    scorer, version, split = way
+    scorer, version, split, few_shot = way
     same = [other for other in ways if other[0] == scorer]
     parts = [] if scorer in (None, OURS) else [scorer]
     parts += [version] if parts or len({other[1] for other in same}) > 1 else []
     parts += [split] if split == "val" or len({other[2] for other in same}) > 1 else []
+    parts += ["zero-shot"] if few_shot is False and (*way[:3], True) in ways else []
     return "".join(f"-{part or 'unknown'}" for part in parts)
 
 
 def find_curves(rows: list[style.Row]) -> dict[str, list[style.Row]]:
-    """The curves of a figure by their labels, known tasks first; few-shot and zero-shot are told apart if both are."""
+    """The curves of a figure by their labels, known tasks first; few-shot or zero-shot is said where both are."""
     curves: dict[tuple[Any, ...], list[style.Row]] = {}
     for row in rows:
         curves.setdefault(curve_of(row), []).append(row)
     named: dict[str, list[style.Row]] = {}
+    told = len({shots for _, _, shots in curves} - {None}) > 1
     for key in sorted(curves, key=lambda key: (style.order_of(key[0]), str(key))):
-        mine, shots = curves[key], {other[2] for other in curves if other[:2] == key[:2]}
-        words = (", few-shot" if key[2] else ", zero-shot") if len(shots) > 1 else ""
-        label = style.label(mine[0]) + words
+        mine = curves[key]
+        label = style.label(mine[0]) + (f", {tell_shots(key[2])}" if told and key[2] is not None else "")
         named[f"{label}, {key[0]}" if label in named else label] = mine  # another set of a task that is there
     return named
 
@@ -149,6 +151,21 @@ def split_ways(rows: list[style.Row]) -> dict[Way, list[style.Row]]:
     return ways
 
 
+def split_figures(rows: list[style.Row]) -> dict[Way, list[style.Row]]:
+    """Rows by the way they were scored, few-shot and zero-shot ones together: the curves of one run tell them apart.
+
+    The way of a figure that has both says neither.
+    """
+    figures: dict[tuple[Any, ...], list[style.Row]] = {}
+    for row in rows:
+        figures.setdefault(way_of(row)[:3], []).append(row)
+    ways: dict[Way, list[style.Row]] = {}
+    for (scorer, version, split), mine in figures.items():
+        told = {way_of(row)[3] for row in mine} - {None}
+        ways[scorer, version, split, told.pop() if len(told) == 1 else None] = mine
+    return ways
+
+
 def is_number(row: style.Row) -> bool:
     return row["value"] is not None and row["value"] == row["value"]
 
@@ -162,7 +179,7 @@ def draw(inputs: style.Inputs, folder: Path) -> None:
         what = row.get("name") or f"step {row['step']}"
         print(f"not drawn, no score: {row['series']} {what} {row['dataset']}", flush=True)
     rows = [row for row in rows if is_number(row)]
-    ways = split_ways([row for row in rows if row["metric"] != style.HELD_OUT])
+    ways = split_figures([row for row in rows if row["metric"] != style.HELD_OUT])
     for way, mine in ways.items():
         baselines = [row for row in mine if row["step"] is None]
         series = style.group([row for row in mine if row["step"] is not None], "series")
@@ -178,11 +195,17 @@ def draw(inputs: style.Inputs, folder: Path) -> None:
             style.save(figure, folder, where, title, tell(way, counts.get(name)))
 
 
+def tell_shots(few_shot: bool | None) -> str:
+    return "" if few_shot is None else "few-shot" if few_shot else "zero-shot"
+
+
 def tell_way(way: Way) -> str:
-    """Who scored: "builtin 3, bfloat16, test split"."""
-    scorer, version, split = way
+    """Who scored, and how: "builtin 3, bfloat16, test split, few-shot"."""
+    scorer, version, split, few_shot = way
     who = " ".join(str(part) for part in (scorer, version and version.replace(" ", ", ")) if part)
-    return ", ".join(part for part in (who, f"{split} split" if split else "") if part) or "not told"
+    return (
+        ", ".join(part for part in (who, f"{split} split" if split else "", tell_shots(few_shot)) if part) or "not told"
+    )
 
 
 def tell_interval(way: Way) -> str:

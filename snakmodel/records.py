@@ -31,6 +31,11 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
 
 
+def is_shown(path: Path, folder: Path) -> bool:
+    """Whether no part of a path in a folder is hidden, as of what is on its way to be removed."""
+    return not any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
 def remove_folder(folder: Path) -> None:
     """Removes a folder; killed half-way, it is gone under its name all the same."""
     if folder.is_dir():
@@ -111,10 +116,7 @@ def file_hash(path: Path) -> str:
 
 
 def identity(location: str | Path) -> str:
-    """What an input is: the hash of its record, of a model folder's config and weights, or a Hub id as it stands.
-
-    Of weights without a record samples are hashed, 256 of each file, so that a large model is known in a moment.
-    """
+    """What an input is: the hash of its record, of a model folder's config and samples of its weights, or a Hub id."""
     folder = Path(location)
     if (folder / "run.json").is_file():
         record = {key: value for key, value in read_json(folder / "run.json").items() if key not in CIRCUMSTANCES}

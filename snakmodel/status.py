@@ -13,13 +13,14 @@ from snakmodel.adapters import adapter_steps
 from snakmodel.comparisons import ADAPTERS, FIRST, GROUPS, OWN, compared, words_of
 from snakmodel.config import BadInput, read_recipe, run_script
 from snakmodel.paths import BASELINES, PRETRAINED, STAGES, Run, Stage, step_name
-from snakmodel.records import read_json
+from snakmodel.record_places import builtin_places, named, scandeval_places
+from snakmodel.records import is_shown, read_json
 from snakmodel.series import choose, read_series
 from snakmodel.settings import convert
 
 MOST_NAMED = 8  # folders, or stages, that a line names
-BY_DATASET = ("builtin", "scandeval")  # a model's place holds a folder with a record for each data set
-UNITS = {"weights": "parts", **dict.fromkeys(BY_DATASET, "models")}
+PLACES = {"builtin": builtin_places, "scandeval": scandeval_places}  # what lies in each model's folder
+UNITS = {"weights": "parts", **dict.fromkeys(PLACES, "scores")}
 
 
 def main() -> None:
@@ -59,15 +60,10 @@ def find_run(given: Path) -> tuple[Path, dict[str, Any], Run]:
     return config, read_recipe(config)[0], run
 
 
-def is_shown(path: Path, folder: Path) -> bool:
-    """Whether no part of a path in a folder is hidden, as of what is on its way to be removed."""
-    return not any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
 def look_at(stage: Stage, wanted: list[Path], run: Run) -> tuple[str, str]:
     """What a stage has come to, and how much of it is there or missing."""
-    done = [folder for folder in wanted if is_done(stage.section, folder)]
-    begun = [folder for folder in wanted if begun_in(stage.section, folder)]
+    done = [folder for folder in wanted if (folder / "run.json").is_file()]
+    begun = [folder for folder in wanted if (folder / "started.json").is_file()]
     if wanted and done == wanted:
         state = "done"
     else:
@@ -81,18 +77,6 @@ def look_at(stage: Stage, wanted: list[Path], run: Run) -> tuple[str, str]:
         missing = [str(place.relative_to(run.folder(stage.section))) for place in wanted if place not in done]
         detail += f"; missing {name_some(missing)}"
     return state, detail
-
-
-def begun_in(section: str, place: Path) -> list[Path]:
-    """What was begun of a place: the place itself, or of scores each data set, since a recipe need not name them."""
-    records = place.glob("**/started.json" if section in BY_DATASET else "started.json")
-    return [path.parent for path in records if is_shown(path, place)]
-
-
-def is_done(section: str, place: Path) -> bool:
-    """Whether all that was begun of a place is finished, and something was."""
-    begun = begun_in(section, place)
-    return bool(begun) and all((folder / "run.json").is_file() for folder in begun)
 
 
 def command_of(stage: Stage, config: Path) -> str:
@@ -129,11 +113,13 @@ def wanted_folders(section: str, run: Run, settings: dict[str, Any]) -> list[Pat
     if section in ("weights", "embeddings"):
         series = settings.get("series", [PRETRAINED])
         return [path for name in series for path in wanted_comparisons(section, folder / name, name, run, settings)]
-    if section in ("audit", "forgetting", "probes", *BY_DATASET):
-        baselines = settings.get("baselines") or {}  # those of null are left out of what the recipe extends
-        beside = [folder / BASELINES / name for name, location in baselines.items() if location is not None]
+    if section in ("audit", "forgetting", "probes", *PLACES):
+        beside = [folder / BASELINES / name for name in named(settings.get("baselines"))]
         series = settings.get("series", [PRETRAINED])
-        return [folder / name / step for name in series for step in steps_of(run, name, steps)] + beside
+        models = [folder / name / step for name in series for step in steps_of(run, name, steps)] + beside
+        return (
+            [model / place for model in models for place in PLACES[section](settings)] if section in PLACES else models
+        )
     if section in ("release", "card"):
         name, default = str(settings.get("series", PRETRAINED)), "last" if section == "release" else "all"
         own = {p.name for p in run.series(name).glob("step-*")}  # others' models are theirs to describe
@@ -167,7 +153,7 @@ def numbers_of(run: Run, series: str, steps: str = "all") -> list[int]:
     if series.startswith(ADAPTERS):
         there = adapter_steps(run.folder("finetune") / series.removeprefix(ADAPTERS))
     elif (run.series(series) / "series.json").is_file():
-        there = read_series(run.series(series))
+        there = read_series(run.series(series), whole=False)  # steps that were scored may be deleted
     else:
         return []
     try:

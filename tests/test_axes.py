@@ -219,9 +219,29 @@ def test_two_precisions_are_two_figures_whose_names_and_words_read_well(figures,
     found = figures("plot_scores")
     assert {"tasks-pretrained-3-float32", "tasks-pretrained-3-bfloat16"} <= found.keys()
     text = (tmp_path / "run/figures/scores/tasks-pretrained-3-bfloat16.txt").read_text("utf-8")
-    assert "; scorer: builtin 3, bfloat16, test split; dotted: chance\n" in text
+    assert "; scorer: builtin 3, bfloat16, test split, few-shot; dotted: chance\n" in text
     drawn = read_folder(tmp_path / "run/figures/scores")["tasks-pretrained-3-bfloat16"]
     assert values(drawn) == [("0.0", "40.0"), ("50.0", "40.0")]
     run_main(report, write_recipe(tmp_path / "report.yaml", report={}), f"run_dir={tmp_path}/run")
     page = (tmp_path / "run/report/report.html").read_text("utf-8")
-    assert "Task scores of pretrained, builtin 3, bfloat16, test split<" in page
+    assert "Task scores of pretrained, builtin 3, bfloat16, test split, few-shot<" in page
+
+
+def test_what_is_compared_is_over_the_axis_that_the_words_name_and_the_legend_says_how_it_was_scored(figures, tmp_path):
+    for run, last in (("one", 2), ("other", 4)):
+        rows = [builtin(step, "dansk", 40.0, series="swept", few_shot=False) for step in range(last + 1)]
+        save_scores(tmp_path / run, [*rows, builtin(50, "dansk", 30.0)])
+        write_json(tmp_path / run / "instruct/swept/series.json", {"axis": "epochs", "steps": []})
+    runs = f"runs={tmp_path}/one,{tmp_path}/other"
+    for over, label, told in (("steps", "Epochs", "epochs"), ("share", "Share of the run (%)", "share of the run (%)")):
+        figure = figures("plot_compare", runs, "series=swept", f"over={over}")["tasks"]
+        assert figure.axes[0].get_xlabel() == label
+        assert figure.legends[0].get_title().get_text() == "builtin 3, float32, test split, zero-shot"
+        text = (tmp_path / "run/figures/compare/tasks.txt").read_text("utf-8")
+        assert f"\nOver {told}; bands" in text and "pre-training" not in text
+    both = "series=pretrained,swept"
+    with pytest.raises(ValueError, match="plot_compare: on no one axis: one: swept, other: swept by epochs; one: pre"):
+        figures("plot_compare", runs, both)
+    found = figures("plot_compare", runs, both, "over=share")
+    ends = {line.get_label(): line.get_xdata()[-1] for line in found["tasks-zero-shot"].axes[0].get_lines()}
+    assert ends == {"one: swept": 100, "other: swept": 100}  # of what its own series counts

@@ -86,13 +86,18 @@ def test_scorers_versions_and_splits_are_never_in_one_curve(draw):
         {}, {"split": "val"}, {"scorer_version": "12.9.0"}, {"scorer": "euroeval", "scorer_version": "15.4.2"},
         {"scorer": "builtin", "scorer_version": "1"},
     )]  # fmt: skip
-    _, figures = draw([*rows, score(0, value=77.0, few_shot=False)])
+    held_out = score(0, "held-out-da", 1.5, metric="bits_per_byte", few_shot=False)  # which is neither
+    _, figures = draw([*rows, score(0, value=77.0, few_shot=False), score(0, "dansk", 20.0), held_out])
     names = ["", "-euroeval-15.4.2", "-scandeval-12.9.0-test", "-scandeval-13.3.0-test", "-scandeval-13.3.0-val"]
-    assert sorted(figures) == [f"tasks-pretrained{name}" for name in names]
+    assert sorted(figures) == ["held-out-pretrained-scandeval-13.3.0", *(f"tasks-pretrained{name}" for name in names)]
+    assert values(figures["held-out-pretrained-scandeval-13.3.0"], "Danish") == [("0.0", "1.5")]
     both = figures["tasks-pretrained-scandeval-13.3.0-test"]
     task = "Linguistic acceptability (LA, macro F1)"
     assert values(both, f"{task}, few-shot") == [("0.0", "30.0"), ("1.0", "31.0")]
     assert values(both, f"{task}, zero-shot") == [("0.0", "77.0")]
+    assert values(both, "Named entities (NER, macro F1), few-shot") == [("0.0", "20.0")], (
+        "also where it is the only one"
+    )
 
 
 def test_names_with_slashes_and_revisions_make_files_and_baselines_stand_beside_the_curves(draw):
@@ -191,6 +196,30 @@ def test_two_runs_and_the_paper_are_drawn_in_one_figure(two_runs, tmp_path):
     assert types["long: pretrained"] == "20.0" and types["paper: SnakModel-7B base"] == "0.0018970156088471413"
 
 
+def test_few_shot_and_zero_shot_share_no_panel_and_the_papers_stand_beside_few_shot_alone(two_runs, tmp_path):
+    rows = {"short": [score(step, value=40.0, few_shot=False) for step in (0, 50)], "long": [score(0), score(1000)]}
+    for name, mine in rows.items():
+        save_scores(tmp_path / name, mine)
+    said = run_main(compare, two_runs)
+    assert "short: pretrained: tasks not drawn: nothing beside it by scandeval 13.3.0, test split, zero-shot\n" in said
+    assert "long: pretrained: tasks not drawn: nothing beside it by scandeval 13.3.0, test split, few-shot\n" in said
+    run_main(compare, two_runs, "paper=true")
+    folder = tmp_path / "run/figures/compare"
+    figures = read_folder(folder)
+    assert {name for name in figures if name.startswith("tasks")} == {"tasks-scandeval-13.3.0"}
+    curves = {row["curve"] for row in figures["tasks-scandeval-13.3.0"]}
+    assert curves == {"long: pretrained", *(f"paper: {name}" for name in compare.PAPER_ROWS)}
+    text = (folder / "tasks-scandeval-13.3.0.txt").read_text("utf-8")
+    assert text.startswith("Task scores: long compared\n") and "scandeval 13.3.0, test split, few-shot\n" in text
+    save_scores(tmp_path / "long", rows["long"] + [score(0, few_shot=False)])
+    run_main(compare, two_runs, "paper=true", "--overwrite")
+    zero = read_folder(folder)["tasks-scandeval-13.3.0-zero-shot"]
+    assert {row["curve"] for row in zero} == {"short: pretrained", "long: pretrained"}
+    assert "; scorer: scandeval 13.3.0, test split, zero-shot\n" in (
+        folder / "tasks-scandeval-13.3.0-zero-shot.txt"
+    ).read_text("utf-8")
+
+
 def test_what_cannot_be_compared_is_one_line(two_runs, tmp_path):
     with pytest.raises(ValueError, match="run holds neither scores nor analysis/weights.parquet"):
         run_main(compare, two_runs, "runs=[]")
@@ -205,10 +234,17 @@ def test_what_cannot_be_compared_is_one_line(two_runs, tmp_path):
 def test_where_the_paper_has_nothing_to_compare_one_line_says_what_is_there_and_what_makes_the_rest(two_runs, tmp_path):
     save_scores(tmp_path / "short", [score(0, scorer="builtin", scorer_version="3 bfloat16"), score(0, "own")])
     said = run_main(compare, two_runs, "paper=true", f"runs={tmp_path}/short", "over=share")
-    assert "short: pretrained: tasks not drawn: nothing beside it by builtin 3, bfloat16, test split\n" in said
+    assert (
+        "short: pretrained: tasks not drawn: nothing beside it by builtin 3, bfloat16, test split, few-shot\n" in said
+    )
     (line,) = [line for line in said.splitlines() if line.startswith("no score of the paper is drawn: ")]
-    assert ": data sets scored here: 1 by builtin 3, bfloat16, test split, 1 by scandeval 13.3.0, test split; " in line
-    assert "; the paper's: scala-da, dansk, angry-tweets, " in line and "izen-tests by scandeval, test split; " in line
+    assert (
+        ": data sets scored here: 1 by builtin 3, bfloat16, test split, few-shot, 1 by scandeval 13.3.0, test" in line
+    )
+    assert (
+        "; the paper's: scala-da, dansk, angry-tweets, " in line
+        and "izen-tests by scandeval, test split, few-shot; " in line
+    )
     make = "python evaluate/scandeval_all.py --config its.yaml; python evaluate/collect.py --config its.yaml"
     assert line.endswith(f"; make these by: make scandeval; {make}")
     save_scores(tmp_path / "short", [score(step) for step in (0, 50)])

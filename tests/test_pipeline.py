@@ -25,9 +25,10 @@ def test_every_stage_has_left_its_record_and_every_step_its_scores_with_interval
     assert [c.step for c in read_series(run.series("pretrained"))] == list(range(0, 17, 2))
     assert [c.step for c in read_series(run.series("all-r8-chat"))] == [0, 8, 16]
     assert (run.root / "report/report.html").stat().st_size > 100_000
+    assert (run.folder("plot_contamination") / "gaps-pretrained.png").is_file()  # of a set with both kinds of items
     rows = [row for row in read_json(run.folder("collect") / "scores.json")["rows"] if row["primary"] and row["chance"]]
     cells = {(row["series"], row["step"], row["dataset"]) for row in rows}
-    assert len(cells) == (9 + 3) * 5  # steps of both series, tasks with a level at chance
+    assert len(cells) == (9 + 3) * 6  # steps of both series, tasks with a level at chance
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
 
 

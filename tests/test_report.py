@@ -187,6 +187,13 @@ def test_published_numbers_stand_beside_the_runs_and_unknown_ones_are_not_run(pa
     assert re.search(r">cell</th><td class=\"number\">3</td>\s*<td class=\"number\">–</td>", page)
 
 
+def test_what_is_on_its_way_to_be_removed_is_no_part_of_the_page(page_of, tmp_path):
+    for name in ("builtin/pretrained/step-00000/dansk", "builtin/pretrained/step-00000/.dansk.host.7.tmp"):
+        write_json(tmp_path / f"run/records/{name}/started.json", {"section": "builtin"})
+    page = page_of([scored(0, 10.0)]).read_text()
+    assert "records/builtin/pretrained/step-00000/dansk" in page and ".tmp" not in page
+
+
 def place(page, number, of=".plot"):
     """Where the n-th chart's plot is in the window, once it has been scrolled there: left, top, width, height."""
     found = f"document.querySelectorAll('figure.chart')[{number}].querySelector('{of}')"

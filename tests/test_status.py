@@ -1,12 +1,17 @@
 """What is done of a run and what comes next: pytest tests/test_status.py"""
 
+import shutil
 import sys
+from dataclasses import asdict
 
+import builtin
 import pytest
+import scandeval_all
 from conftest import succeed, write_recipe
+from scorer.asked import ask, find_sets
 
-from snakmodel import status
-from snakmodel.config import BadInput
+from snakmodel import record_places, status, testsets
+from snakmodel.config import BadInput, read_command
 from snakmodel.records import write_json
 from snakmodel.series import write_series
 
@@ -63,21 +68,71 @@ def test_an_adopted_series_needs_no_training(tmp_path, capsys, monkeypatch):
     assert rows["next:"] == f"python analyze/audit.py --config {recipe}" and rows["then:"] == "collect"
 
 
-@pytest.mark.parametrize("section, beneath", [("builtin", ""), ("scandeval", "scandeval-test/")])
-def test_a_model_is_scored_when_all_data_sets_that_were_begun_are(tmp_path, capsys, monkeypatch, section, beneath):
-    recipe = write_recipe(tmp_path / "r.yaml", **{section: {"baselines": {"other": "we/other"}}}, collect={})
+SCORED = [
+    ("builtin", {"testsets": ["dansk", "scala-da"], "held_out": {"da": "a.parquet"}}, "", "held-out-da"),
+    ("scandeval", {"datasets": {"nb": ["norne-nb"], "da": ["dansk", "scala-da"]}}, "scandeval-test/", "norne-nb"),
+]
+
+
+@pytest.mark.parametrize("section, asked, beneath, first", SCORED)
+def test_a_model_is_scored_when_all_that_the_recipe_asks_for_is(
+    tmp_path, capsys, monkeypatch, section, asked, beneath, first
+):
+    recipe = write_recipe(tmp_path / "r.yaml", **{section: {"baselines": {"other": "we/other"}} | asked}, collect={})
     make_series(recipe, "models", 0, 50)
-    places = [f"records/{section}/{place}/{beneath}" for place in ("pretrained/step-00000", "pretrained/step-00050")]
-    for place in places:
-        begin(recipe, f"{place}dansk")
-    begin(recipe, f"{places[0]}.dansk.tmp", finished=False)  # on its way to be removed
-    unfinished = begin(recipe, f"{places[1]}scala-da", finished=False)
-    rows, _ = told(tmp_path / "run", capsys, monkeypatch)
-    assert rows[section] == "partial 1 of 3 models; missing pretrained/step-00050, baselines/other"
-    begin(recipe, unfinished.relative_to(tmp_path / "run"))
-    begin(recipe, f"records/{section}/baselines/other/{beneath}dansk")
-    rows, _ = told(tmp_path / "run", capsys, monkeypatch)
-    assert rows[section] == "done 3 of 3 models" and rows["next:"].startswith("python evaluate/collect.py")
+    models = ("pretrained/step-00000", "pretrained/step-00050", "baselines/other")
+    places = [f"records/{section}/{model}/{beneath}{name}" for model in models for name in (first, "dansk", "scala-da")]
+    assert told(recipe, capsys, monkeypatch)[0][section] == "to do 0 of 9 scores"
+    for place in places[:7]:
+        begin(recipe, place)
+    begin(recipe, places[7], finished=False)
+    begin(recipe, f"records/{section}/{models[0]}/{beneath}.dansk.tmp", finished=False)  # on its way to be removed
+    begin(recipe, f"records/{section}/{models[0]}/{beneath}left-out", finished=False)  # nor does the recipe name it
+    missing = f"{models[2]}/{beneath}dansk, {models[2]}/{beneath}scala-da"
+    assert told(recipe, capsys, monkeypatch)[0][section] == f"partial 7 of 9 scores; missing {missing}"
+    begin(recipe, places[7])
+    begin(recipe, places[8])
+    rows, _ = told(recipe, capsys, monkeypatch)
+    assert rows[section] == "done 9 of 9 scores" and rows["next:"].startswith("python evaluate/collect.py")
+    for added in ({"split": "val"}, {"testsets": ["new"]} if section == "builtin" else {"datasets": {"de": ["new"]}}):
+        write_recipe(tmp_path / "r.yaml", **{section: asked | added})
+        assert not told(recipe, capsys, monkeypatch)[0][section].startswith("done"), added
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"command": "a/euroeval", "split": "val", "few_shot": False, "datasets": {"da": ["dansk"], "de": ["germeval"]}},
+    ],
+)
+def test_places_of_scandevals_scores_are_where_its_script_puts_them(tmp_path, asked):
+    recipe = write_recipe(tmp_path / "r.yaml", scandeval=asked)
+    make_series(recipe, "models", 0)
+    command = read_command(scandeval_all.Settings, "scandeval", "", ["--config", str(recipe)])
+    (job,) = scandeval_all.find_jobs(command, "")
+    folder = command.run.folder("scandeval") / "pretrained/step-00000"
+    places = [str((job.place / dataset).relative_to(folder)) for dataset in job.datasets]
+    assert record_places.scandeval_places(asked) == places
+    assert record_places.scandeval_places(asked | {"datasets": {"da": None}}) == []  # left out of what is extended
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_places_of_the_built_in_scores_are_where_its_script_puts_them(tmp_path, split):
+    own = {"dansk": testsets.TestSet(str(tmp_path), ["text"], task="entities")}
+    s = builtin.Settings(held_out={"da": "a.parquet"}, testsets=["dansk"], own=own, split=split)
+    assert record_places.builtin_places(asdict(s)) == list(ask(s, find_sets(s, [], {})))
+    if split == builtin.Settings().split:
+        assert record_places.builtin_places({"testsets": ["dansk"], "held_out": {"da": None}}) == ["dansk"]
+
+
+def test_a_step_that_was_deleted_once_it_was_scored_is_still_done(tmp_path, capsys, monkeypatch):
+    recipe = write_recipe(tmp_path / "r.yaml", builtin={"testsets": ["dansk"]}, collect={})
+    make_series(recipe, "models", 0, 50)
+    for step in ("step-00000", "step-00050"):
+        begin(recipe, f"records/builtin/pretrained/{step}/dansk")
+    shutil.rmtree(tmp_path / "run/models/step-00050")
+    assert told(recipe, capsys, monkeypatch)[0]["builtin"] == "done 2 of 2 scores"
 
 
 def test_where_nothing_was_started_a_recipe_is_asked_for(tmp_path, capsys, monkeypatch):

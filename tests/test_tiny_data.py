@@ -53,7 +53,7 @@ def raw_texts(raw_data):
 def test_only_the_same_seed_writes_the_same_bytes(raw_data, tmp_path, seed, same):
     again = write_raw_data(tmp_path, seed)
     files = [path for path in raw_data.rglob("*.*") if path.name not in ("run.json", "started.json")]
-    assert len(files) == 28
+    assert len(files) == 29
     for path in files:
         assert (path.read_bytes() == (again / path.relative_to(raw_data)).read_bytes()) == same, path
 
@@ -93,9 +93,10 @@ def test_planted_copies_are_copies(raw_data, raw_texts):
 def test_tasks_are_balanced_true_and_not_in_the_corpus(raw_data, raw_texts):
     tasks = {path.stem: read_jsonl(path) for path in (raw_data / "tasks").iterdir()}
     corpus = "\n".join(raw_texts.values())
-    for rows in tasks.values():
+    for name, rows in tasks.items():
         answers = Counter(row["answer"] for row in rows).values()
-        assert len({row["id"] for row in rows}) == 300 and max(answers) - min(answers) < 60
+        assert len({row["id"] for row in rows}) == (112 if name == "retold" else 300)
+        assert max(answers) - min(answers) < 60
     assert Counter(row["answer"] for row in tasks["sentiment"]) == {0: 100, 1: 100, 2: 100}
     assert all(row["prompt"] not in corpus for row in tasks["sentiment"])
     longer = 0
@@ -108,6 +109,11 @@ def test_tasks_are_balanced_true_and_not_in_the_corpus(raw_data, raw_texts):
     for row in tasks["knowledge"]:
         true = [index for index, option in enumerate(row["options"]) if f"{row['prompt']}{option}." in stated]
         assert true == [row["answer"]] and len(set(row["options"])) == 4
+    for told, retold in zip(tasks["retold"][::2], tasks["retold"][1::2], strict=True):
+        right, other = (f"{row['prompt']}{row['options'][row['answer']]}." for row in (told, retold))
+        assert right in stated and len(right.split()) >= 7 and told["options"] == retold["options"]
+        words = other.split()  # none of its runs is in the corpus, so that it is never taken for one of its items
+        assert not any(" ".join(words[start : start + 8]) in corpus for start in range(max(len(words) - 7, 1)))
     assert len({json.dumps(row) for row in read_jsonl(raw_data / "instructions.jsonl")}) == 800
     pairs = read_jsonl(raw_data / "preferences.jsonl")
     assert len({json.dumps(row) for row in pairs}) == 250

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from snakmodel.config import BadInput
 from snakmodel.paths import BASELINES, HUB, Run, step_name, step_of
-from snakmodel.records import identity, read_json, write_beside
+from snakmodel.records import identity, is_shown, read_json, write_beside
 from snakmodel.series import Checkpoint, read_series
 
 
@@ -36,8 +36,7 @@ def read_kept(run: Run, section: str) -> list[Kept]:
 
 def folders(run: Run, section: str, name: str) -> list[Path]:
     """The folders of data sets' records that hold a file of this name; not those on their way to be removed."""
-    found = sorted(path.parent for path in run.folder(section).rglob(name))
-    seen = [path for path in found if not any(part.startswith(".") for part in path.relative_to(run.root).parts)]
+    seen = sorted(path.parent for path in run.folder(section).rglob(name) if is_shown(path, run.root))
     for path in seen:
         if not parts_of(path, run)[2]:
             raise BadInput(f"{path} is of an earlier version, which had one record for all data sets; remove it")

@@ -11,11 +11,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from scorer.scandeval_records import DANISH
 from snakmodel.config import BadInput
 from snakmodel.intervals import INTERVALS
 from snakmodel.paths import BASELINES
 from snakmodel.printed_tables import to_html, to_latex, to_markdown
+from snakmodel.record_places import DANISH
 from snakmodel.records import read_json
 
 Row = dict[str, Any]

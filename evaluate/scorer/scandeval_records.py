@@ -15,9 +15,6 @@ from typing import Any
 
 from snakmodel.config import BadInput
 
-# the paper's data sets, in its order; newer versions take some of them for unofficial unless they are named
-DANISH = ["scala-da", "dansk", "angry-tweets", "nordjylland-news", "hellaswag-da", "scandiqa-da", "danske-talemaader"]
-DANISH += ["danish-citizen-tests"]
 # what stands for a task: the metrics of the paper's table, which are not ScandEval's own first ones; else its first
 PRIMARY = {
     "linguistic-acceptability": ("macro_f1",),

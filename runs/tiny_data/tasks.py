@@ -1,4 +1,4 @@
-"""What the miniature's models are asked: three tasks with options to choose from, and what they are tuned on.
+"""What the miniature's models are asked: tasks with options to choose from, and what they are tuned on.
 
 No sentence of acceptability and no review stands in the corpus; `seen` holds what does, and grows.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from typing import Any
 
-from runs.tiny_data.texts import DANISH, DATA, ENTITIES, FACTS, NAMES, PREDICATES, PRONOUNS, paragraph, review
+from runs.tiny_data.texts import DANISH, DATA, ENTITIES, FACTS, NAMES, PREDICATES, PRONOUNS, Fact, paragraph, review
 
 Items = Iterator[tuple[str, list[str], int]]  # prompt, options, which one is right
 WORDS = DATA["tasks"]
@@ -63,6 +63,11 @@ def sentiment(rng: random.Random, count: int, seen: set[str]) -> Items:
         yield prompt, [f" {verdict}" for verdict in VERDICTS], answer
 
 
+def others_like(fact: Fact) -> list[str]:
+    """What is said of others where a fact has its answer."""
+    return sorted({other.answer for other in FACTS if other.kind == fact.kind} - {fact.answer})
+
+
 def knowledge(rng: random.Random, count: int) -> Items:
     """The end of a statement about an invented town or person, among the ends of such statements about others."""
     asked: set[tuple[str, ...]] = set()
@@ -70,11 +75,27 @@ def knowledge(rng: random.Random, count: int) -> Items:
         fact = rng.choice(FACTS)
         statement = rng.choice([text for text in fact.statements if text.endswith(f" {fact.answer}")])
         prompt = paragraph(statement).removesuffix(f" {fact.answer}.")
-        others = sorted({other.answer for other in FACTS if other.kind == fact.kind} - {fact.answer})
-        options = sorted([fact.answer, *rng.sample(others, 3)])
+        options = sorted([fact.answer, *rng.sample(others_like(fact), 3)])
         if (prompt, *options) not in asked:
             asked.add((prompt, *options))
             rng.shuffle(options)
+            yield prompt, [f" {option}" for option in options], options.index(fact.answer)
+
+
+def retold(rng: random.Random) -> Items:
+    """Facts asked twice with the same options: as the corpus states them, and in words that it does not have.
+
+    So half of the items are contaminated, and are easier by their wording alone.
+    """
+    for fact in FACTS:
+        about, column = fact.kind
+        if (wording := WORDS["retold"][about].get(column)) is None:
+            continue
+        stated = max((text for text in fact.statements if text.endswith(f" {fact.answer}")), key=len)
+        options = [fact.answer, *rng.sample(others_like(fact), 3)]
+        rng.shuffle(options)
+        for text in (stated, wording.format(name=fact.name, answer=fact.answer)):
+            prompt = paragraph(text).removesuffix(f" {fact.answer}.")
             yield prompt, [f" {option}" for option in options], options.index(fact.answer)
 
 

@@ -46,7 +46,8 @@ def main() -> None:
     work = begin(command, folder, {})
     if work is None:
         return
-    rng = {part: random.Random(f"{settings.seed} {part}") for part in ("danish", "markup", "english", "tasks", "sets")}
+    parts = ("danish", "markup", "english", "tasks", "sets", "retold")
+    rng = {part: random.Random(f"{settings.seed} {part}") for part in parts}
     sources = danish_units(rng["danish"], settings.documents)
     texts = {name: [unit.text for unit in units] for name, units in sources.items()}
     english = draw(rng["english"], ENGLISH, settings.documents)
@@ -60,6 +61,7 @@ def main() -> None:
         "english/news.jsonl": jsonl({"text": text} for text in english["news"]),
         **task_files(rng["tasks"], {text for source in texts.values() for text in source}),
         **set_files(rng["sets"]),
+        "tasks/retold.jsonl": jsonl(tasks.rows(tasks.retold, rng["retold"])),
     }
     for name, data in files.items():
         with write_beside(folder / name) as temporary:
