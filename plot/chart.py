@@ -4,6 +4,7 @@ The picture needs no script. Its texts are placed in percent, so that they keep 
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil, floor, isfinite, log10
 from typing import Any
@@ -12,6 +13,7 @@ from plot.extents import Measure, widen
 
 Row = dict[str, Any]
 MOST_MARKED = 30  # points of a curve that are marked one by one
+LABEL_HEIGHT = 7.0  # of a dotted line's name: percent of the plot
 MOST_POINTS = 240  # of a dense curve, which is drawn by the means of its stretches
 
 
@@ -135,9 +137,28 @@ def lay_out(chart: Chart, axis: str | None = None) -> dict[str, Any]:
         "curves": [draw(chart, frame, name, order) for order, name in enumerate(chart.curves)],
         "across": [(frame.across(step), f"{step:,.0f}") for step in whole],
         "down": [(frame.down(value), in_digits(value)) for value in ticks(low, high, 5)],
-        "levels": [(frame.down(value), name) for name, value in chart.levels.items()],
+        "levels": label_levels(chart, frame),
         "data": text.replace("<", "\\u003c"),  # no name can end the script element
     }
+
+
+def label_levels(chart: Chart, frame: Frame) -> list[tuple[float, float, str]]:
+    """Each dotted line's place, that of its name just above it, in percent from the top, and the name."""
+    ordered = sorted(chart.levels.items(), key=lambda named: named[1])
+    places = [frame.down(value) for _, value in ordered]
+    above = push_apart([100 - place for place in places], [LABEL_HEIGHT] * len(places), 100 + LABEL_HEIGHT / 2)
+    return [(place, round(100 - up, 3), name) for place, up, (name, _) in zip(places, above, ordered, strict=True)]
+
+
+def push_apart(places: Iterable[float], heights: list[float], top: float) -> list[float]:
+    """Where labels stand whose places, given from the lowest, are too close for their heights; none beyond the top."""
+    found: list[float] = []
+    for place, height in zip(places, heights, strict=True):
+        found.append(max(place, found[-1] + (heights[len(found) - 1] + height) / 2) if found else place)
+    for number in reversed(range(len(found))):
+        found[number] = min(found[number], top - heights[number] / 2)
+        top = found[number] - heights[number] / 2
+    return found
 
 
 def height(frame: Frame, row: Row) -> float | None:

@@ -4,8 +4,7 @@ python plot/compare.py --config configs/tiny.yaml runs=out/tiny,out/other
 python plot/compare.py --config configs/tiny.yaml paper=true over=share
 
 Runs of different length are laid over each other by steps, or by the share of the run that is done. Scores are
-compared only where scorer, version, split and prompting are the same. The
-paper's are ScandEval's, test split, few-shot.
+compared only where scorer, version, split and prompting are the same. The paper's are ScandEval's, test, few-shot.
 """
 
 from dataclasses import dataclass
@@ -188,7 +187,7 @@ def add_paper_levels(way: Way, panels: dict[str, Curves]) -> int:
             if (what["dataset"], what["metric"]) == (points[0]["dataset"], points[0]["metric"]):
                 for name in PAPER_ROWS:
                     value = choose(paper, row=name, column=column)[0]["value"]
-                    ends = [{"step": step, "value": value, "low": None, "high": None} for step in (first, last)]
+                    ends = [{"step": at, "value": value, "low": None, "high": None} for at in sorted({first, last})]
                     curves |= {f"{PAPER}: {name}": ends} if value is not None else {}
                     added += value is not None
     return added
@@ -206,8 +205,9 @@ def tell_missing(rows: list[style.Row], recipes: list[str]) -> str:
     tasks = split_ways([row for row in rows if row["metric"] != style.HELD_OUT])
     here = ", ".join(f"{len(style.group(mine, 'dataset'))} by {tell_way(way)}" for way, mine in tasks.items())
     sets = ", ".join(what["dataset"] for what in paper["columns"].values() if what["dataset"])
-    scripts = (stage_of("scandeval").script, stage_of("collect").script)
-    make = [f"python {script} --config {recipe}" for recipe in recipes for script in scripts]
+    alike = f"split={paper['split']} few_shot={str(paper['few_shot']).lower()}"  # whatever the recipe says
+    score, collect = stage_of("scandeval").script, stage_of("collect").script
+    make = [f"python {score} --config {recipe} {alike}; python {collect} --config {recipe}" for recipe in recipes]
     likewise = tell_way(("scandeval", None, paper["split"], paper["few_shot"]))
     return (
         f"no score of the paper is drawn: data sets scored here: {here or 'none'}; the paper's: {sets} by {likewise}; "
@@ -238,29 +238,31 @@ def compare_divergence(s: Settings, runs: dict[str, list[style.Row]], axis: str,
                 curves |= {label: scale_steps(s, points, last)} if points else {}
             for measure, drawn in bars.items():
                 drawn[label] = by_type([row for row in mine if row["step"] == last and row["measure"] == measure])
+    degenerate = {(row["type"], row["measure"]) for rows in runs.values() for row in rows if row["degenerate"]}
     if s.paper:
         add_paper_types(bars)
+        degenerate |= {(kind, "subspace_angle") for kind in read_paper("divergence")["degenerate"]}
     if s.paper and axis in (STEPS, SHARE):
         add_paper_angles(s, panels)
     names = list(dict.fromkeys(name for drawn in bars.values() for name in drawn))
     title = f"Distance from the base: {', '.join(runs)} compared"
     panels = {what: curves for what, curves in panels.items() if curves}
     figure = draw_panels(panels, [DEGREES] * len(panels), axis, "Degrees", names)
-    note = (
-        f"Over {axis}; mean over layers; bands: one standard deviation, of the paper's the tolerance of the measuring"
-    )
+    note = f"Over {axis}; mean over layers; bands: one standard deviation; the paper's: tolerance of the measuring"
     style.save(figure, folder, "divergence-steps", title, note)
     figure, axes = style.new_figure(style.PAGE, 2.5, columns=2)
     for panel, (measure, drawn) in zip(axes.flat, bars.items(), strict=True):
         for name, cells in drawn.items():
             shift = 0.6 / len(names) * (names.index(name) - (len(names) - 1) / 2)
             style.draw_points(panel, name, cells, names.index(name), shift)
-        panel.set(title=MEASURES[measure], ylim=(0, None))
+        marked = [f"({name})" if (kind, measure) in degenerate else name for kind, name in PARAMETERS.items()]
+        told = "; (…): degenerate" * any(name.startswith("(") for name in marked)
+        panel.set(title=MEASURES[measure] + told, ylim=(0, None))
         style.bound(panel, EXTENTS[measure])
-        style.name_ticks(panel.xaxis, PARAMETERS.values())
+        style.name_ticks(panel.xaxis, marked)
         panel.grid(axis="x", visible=False)
     layout.add_legend(figure, layout.handles_of(axes.flat), 3)
-    note = "Mean over layers, at each run's last step; subspace angles of Q, K, V, O and W↓ are degenerate"
+    note = "Mean over layers, at each run's last step; in brackets: degenerate, 0 by construction"
     style.save(figure, folder, "divergence-types", f"{title}, by parameter type", note)
 
 

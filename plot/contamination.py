@@ -20,11 +20,6 @@ OF_DIFFERENCE = "95% interval of the difference, over items"
 LAID_ON = f"band: {OF_DIFFERENCE}, laid on the clean items' score; where it holds that, the difference may be chance"
 
 
-def label(dataset: str) -> str:
-    """ "Sentiment (angry-tweets)"; an unknown set goes by its own name."""
-    return f"{style.TASKS[dataset][1]} ({dataset})" if dataset in style.TASKS else dataset
-
-
 def split(rows: list[style.Row]) -> Iterator[tuple[str, str, str, list[style.Row]]]:
     """What may share a curve: a series' rows by one way of scoring, which is named where there are several, in words
     and for a file. Models without steps are none of it.
@@ -42,7 +37,7 @@ def curves(rows: list[style.Row]) -> dict[str, dict[str, list[style.Row]]]:
     """
     ordered = sorted(rows, key=lambda row: (style.order_of(row["dataset"]), row["step"]))
     return {
-        label(dataset): {
+        dataset: {
             "clean": [{**row, "value": row["clean"], "low": None, "high": None} for row in mine],
             "contaminated": [{**row, "value": row["contaminated"], **laid_on_clean(row)} for row in mine],
         }
@@ -61,20 +56,27 @@ def gaps(rows: list[style.Row]) -> dict[str, list[style.Row]]:
     """Data set -> contaminated less clean over steps, of one series, where both have items."""
     both = [row for row in rows if known(row, "difference")]
     ordered = sorted(both, key=lambda row: (style.order_of(row["dataset"]), row["step"]))
-    named = style.group([{**row, "value": row["difference"]} for row in ordered], "dataset")
-    return {label(dataset): mine for dataset, mine in named.items()}
+    return style.group([{**row, "value": row["difference"]} for row in ordered], "dataset")
 
 
 def tell_items(parts: dict[str, list[style.Row]]) -> str:
-    """ "80 clean, 20 contaminated items"; "78 to 80" where steps differ."""
-    words = []
-    for part, mine in parts.items():
-        counts = sorted({row[f"{part}_items"] for row in mine})
-        words.append(f"{counts[0]:,}" + (f" to {counts[-1]:,}" if len(counts) > 1 else "") + f" {part}")
-    return f"{', '.join(words)} items"
+    """ "80 clean, 20 contaminated items, 5 not searched for"; "78 to 80" where steps differ."""
+    told = {}
+    for part in ("clean", "contaminated", "unsearched"):
+        counts = sorted({row[f"{part}_items"] for row in parts["clean"]})
+        told[part] = f"{counts[0]:,}" + (f" to {counts[-1]:,}" if len(counts) > 1 else "")
+    unsearched = f", {told['unsearched']} not searched for" if told["unsearched"] != "0" else ""
+    return f"{told['clean']} clean, {told['contaminated']} contaminated items{unsearched}"
 
 
-def draw_parts(name: str, file: str, rows: list[style.Row], axis: str | None, folder: Path) -> None:
+def tell_unsearched(rates: list[style.Row]) -> str:
+    """The test sets that leakage.json has, but of which no item was searched for, in any corpus; "": there are none."""
+    sets = style.group([row for row in rates if row["measure"] == "found"], "testset")
+    names = [name for name, mine in sets.items() if not any(row["of"] for row in mine)]
+    return f"not drawn, no item was searched for: {', '.join(names)}" if names else ""
+
+
+def draw_parts(name: str, file: str, rows: list[style.Row], axis: str | None, unsearched: str, folder: Path) -> None:
     """A panel a data set: clean items solid, contaminated ones dashed and hollow. name: of the series."""
     named = curves(rows)
     figure, panels = layout.new_panels([f"{what}:\n{tell_items(parts)}" for what, parts in named.items()], 1.7)
@@ -92,7 +94,8 @@ def draw_parts(name: str, file: str, rows: list[style.Row], axis: str | None, fo
     layout.add_legend(figure, handles, 2, handlelength=3)
     title = f"Scores of clean and of contaminated items, series {name}"
     note = f"Over {axis or 'pre-training steps'}, a panel a data set; mean score of its items, 0 to 100"
-    style.save(figure, folder, f"parts-{file}", title, f"{note}; hollow: contaminated items; {LAID_ON}")
+    note += f"; hollow: contaminated items; {LAID_ON}" + (f"; {unsearched}" if unsearched else "")
+    style.save(figure, folder, f"parts-{file}", title, note)
 
 
 def draw_gaps(name: str, file: str, rows: list[style.Row], axis: str | None, folder: Path) -> None:
@@ -103,7 +106,7 @@ def draw_gaps(name: str, file: str, rows: list[style.Row], axis: str | None, fol
         return
     figure, axes = style.new_figure(style.COLUMN, 2.4 + 0.12 * len(found))
     panel = axes[0, 0]
-    for what, (place, again) in style.looks({what: mine[0]["dataset"] for what, mine in found.items()}).items():
+    for what, (place, again) in style.looks({what: style.place_of(what) for what in found}).items():
         style.draw_curve(panel, what, found[what], place, again)
     panel.axhline(0, color="black", linewidth=0.6, linestyle=":", label="_zero")
     style.bound(panel, GAIN)
@@ -116,11 +119,12 @@ def draw_gaps(name: str, file: str, rows: list[style.Row], axis: str | None, fol
 
 
 def find(run: Run) -> style.Inputs:
-    """contrasts/contamination.json."""
+    """contrasts/contamination.json, and leakage.json, which tells of which sets nothing was searched for."""
     path = run.folder("contrast") / "contamination.json"
     if not path.is_file():
         raise BadInput(f"{path} not found: run {stage_of('contrast').script} first")
-    return {"contamination": path, **style.find_axes(run)}
+    rates = run.folder("leakage") / "leakage.json"
+    return {"contamination": path, **({"leakage": rates} if rates.is_file() else {}), **style.find_axes(run)}
 
 
 def draw(inputs: style.Inputs, folder: Path) -> None:
@@ -128,9 +132,12 @@ def draw(inputs: style.Inputs, folder: Path) -> None:
     axes, found = style.read_axes(inputs), list(split(read_json(inputs["contamination"])["rows"]))
     if not found:
         print("nothing to draw: of no series are clean and contaminated items known", flush=True)
+    unsearched = tell_unsearched(read_json(inputs["leakage"])["rows"]) if "leakage" in inputs else ""
+    if unsearched:
+        print(unsearched, flush=True)
     for series, by, way, mine in found:
-        for each in (draw_parts, draw_gaps):
-            each(f"{series}{by}", f"{series}{way}", mine, axes.get(series), folder)
+        draw_parts(f"{series}{by}", f"{series}{way}", mine, axes.get(series), unsearched, folder)
+        draw_gaps(f"{series}{by}", f"{series}{way}", mine, axes.get(series), folder)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from plot.chart import Chart, thin
 from plot.extents import BITS, GAIN, MAGNITUDE, NATS, POINTS, SHARE
 
 Row = dict[str, Any]
+Looks = dict[Any, tuple[int, bool]]
 MOST_LETTERS = 16  # of a task's name at the edge of a chart
 OVER_DOCUMENTS, OVER_ITEMS = "band: 95% interval over documents", "band: 95% interval over items"
 
@@ -42,8 +43,8 @@ def throughput_charts(log: list[Row]) -> list[Chart]:
     return charts
 
 
-def score_charts(series: str, by: str, rows: list[Row]) -> list[Chart]:
-    """Task scores, and bits per byte, of one series by one scorer."""
+def score_charts(series: str, by: str, rows: list[Row], looks: Looks) -> list[Chart]:
+    """Task scores, and bits per byte, of one series by one scorer; looks: as scores.looks_of gives them."""
     name = f"{series}, {by}" if by else series
     tasks = [row for row in rows if row["metric"] != style.HELD_OUT]
     texts = [row for row in rows if row["metric"] == style.HELD_OUT]
@@ -51,14 +52,10 @@ def score_charts(series: str, by: str, rows: list[Row]) -> list[Chart]:
     interval = f"band: {scores.tell_interval(scores.way_of(rows[0]))}" if rows else ""
     if tasks:
         curves = scores.find_curves(tasks)
-        looks = style.looks({label: found[0]["dataset"] for label, found in curves.items()})
-        levels: dict[float, list[str]] = {}
-        for row in tasks:
-            if row["chance"] is not None and style.short_name(row) not in levels.setdefault(row["chance"], []):
-                levels[row["chance"]].append(style.short_name(row))
-        chance = {f"chance {level:.3g}: {in_brief(names)}": level for level, names in sorted(levels.items())}
+        mine = {label: looks[scores.curve_of(found[0])] for label, found in curves.items()}
+        chance = {f"chance {level:g}: {in_brief(names)}": level for level, names in scores.chance_levels(tasks).items()}
         limits = {label: style.measure_of(found[0]["metric"]) for label, found in curves.items()}
-        ends, facts = scores.ends_of(tasks), {"levels": chance, "series": series, **unpack(looks)}
+        ends, facts = scores.ends_of(tasks), {"levels": chance, "series": series, **unpack(mine)}
         title, unit = f"Task scores of {name}", scores.name_axis(ends[0])
         charts.append(Chart(title, unit, curves, interval, ".1f", None, ends, limits, **facts))
     if texts:
@@ -75,7 +72,7 @@ def in_brief(names: list[str]) -> str:
     return ", ".join(short + [f"{len(names) - len(short)} more"] * (len(short) < len(names)))
 
 
-def unpack(looks: dict[str, tuple[int, bool]]) -> dict[str, Any]:
+def unpack(looks: Looks) -> dict[str, Any]:
     """The looks of curves as a chart takes them."""
     places = {curve: place for curve, (place, _) in looks.items()}
     return {"places": places, "hollow": frozenset(curve for curve, (_, hollow) in looks.items() if hollow)}
@@ -99,12 +96,13 @@ def probe_charts(rows: list[Row]) -> list[Chart]:
     """What every series shows of the test sets; controls are dashed."""
     charts = []
     for series, mine in style.group(rows, "series").items():
+        looks = leakage.places_of(mine)
         for (probe, measure), title in leakage.PROBES.items():
             if curves := leakage.probe_curves(mine, probe, measure):
                 name, _, unit = title.removesuffix(")").partition(" (")
                 levels = {"nothing known": leakage.NEUTRAL[measure]} if measure in leakage.NEUTRAL else {}
                 hollow = frozenset(curve for curve, found in curves.items() if curve != found[0]["testset"])
-                places = {curve: leakage.place_of(found[0]["testset"]) for curve, found in curves.items()}
+                places = {curve: looks[found[0]["testset"]] for curve, found in curves.items()}
                 note = f"dashed: the same texts against another item; {OVER_ITEMS}" if hollow else OVER_ITEMS
                 facts: Any = {"levels": levels, "hollow": hollow, "places": places, "series": series}
                 facts["measure"] = leakage.EXTENTS.get(measure, SHARE)
@@ -118,7 +116,7 @@ def contamination_charts(rows: list[Row]) -> list[Chart]:
     for series, by, _, mine in contamination.split(rows):
         found = contamination.gaps(mine)
         if found:
-            looks = style.looks({name: of_set[0]["dataset"] for name, of_set in found.items()})
+            looks = style.looks({name: style.place_of(name) for name in found})
             facts: Any = {"levels": {"no difference": 0.0}, "series": series, "measure": GAIN, **unpack(looks)}
             note = f"band: {contamination.OF_DIFFERENCE}"
             charts.append(Chart(f"Contaminated less clean, {series}{by}", "Points", found, note, ".1f", **facts))

@@ -102,6 +102,17 @@ def draw_bars(
         colours = [style.COLOURS[1 if bar.strip("()*") in ENDS else 0] for bar in bars]
         panel.bar(list(bars), list(bars.values()), 0.7, color=colours)
         style.bound(panel, measure)
+        for place, value in enumerate(bars.values()):
+            if value == 0 or isnan(value):  # no bar is seen there
+                told, rotation = ("not known", 90) if isnan(value) else ("0", 0)
+                above = {
+                    "textcoords": "offset points",
+                    "ha": "center",
+                    "va": "bottom",
+                    "fontsize": 6,
+                    "label": "_value",
+                }
+                panel.annotate(told, (place, 0), (0, 2), rotation=rotation, **above)
         panel.tick_params(axis="x", labelsize=5 if len(bars) > MANY else 7)
         panel.grid(axis="x", visible=False)
         brackets = "; (…): degenerate" if any(bar.startswith("(") for bar in bars) else ""

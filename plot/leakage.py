@@ -44,9 +44,11 @@ def probe_curves(rows: list[style.Row], probe: str, measure: str) -> dict[str, l
     return found
 
 
-def place_of(testset: str) -> int:
-    """The number of a test set's look, or of the text that sets are compared with."""
-    return TEXTS_PLACE if testset == TEXT else style.place_of(testset)
+def places_of(rows: list[style.Row]) -> dict[str, int]:
+    """Test set, or the text that sets are compared with -> the number of its look, in all panels of a series."""
+    testsets = sorted({row["testset"] for row in rows}, key=style.order_of)
+    wanted = {testset: TEXTS_PLACE if testset == TEXT else style.place_of(testset) for testset in testsets}
+    return {testset: place for testset, (place, _) in style.looks(wanted, dashes=False).items()}
 
 
 def draw_rates(rows: list[style.Row], folder: Path) -> None:
@@ -77,10 +79,11 @@ def draw_probes(series: str, rows: list[style.Row], axis: str | None, folder: Pa
         print(f"{series}: probes not drawn: none of {', '.join(measure for _, measure in PROBES)}", flush=True)
         return
     figure, panels = layout.new_panels([PROBES[key] for key in found], 1.75)
+    places = places_of(rows)
     for panel, ((_, measure), curves) in zip(panels, found.items(), strict=True):
         for name, mine in curves.items():
             testset = mine[0]["testset"]
-            style.draw_curve(panel, name, mine, place_of(testset), hollow=name != testset)
+            style.draw_curve(panel, name, mine, places[testset], hollow=name != testset)
         if measure in NEUTRAL:
             panel.axhline(NEUTRAL[measure], color="black", linewidth=0.6, linestyle=":", label="_neutral")
         style.bound(panel, EXTENTS.get(measure, SHARE))

@@ -5,6 +5,7 @@ python plot/published.py --config configs/published.yaml
 `make figures` does it in an environment of its own. The numbers and their sources: plot/published/*.json.
 """
 
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def draw_table(folder: Path) -> None:
     panel.grid(visible=False)
     panel.spines[:].set_visible(False)
     panel.axhline(len(paper["rows"]) - 0.5, color="black", linewidth=0.8)
+    figure.supxlabel("Italic: second hand; ?: not known", fontsize=6)
     figure.colorbar(image, ax=panel, label="Score (0 to 100)", shrink=0.8, pad=0.01)
     note = "Italic: second hand; ?: not known; below the line: rows of which few cells are known. "
     style.save(figure, folder, "scores-table", paper["title"], note + tell_source(paper, sum(cells, [])))
@@ -152,10 +154,9 @@ def draw_tuning(folder: Path) -> None:
     paper = read_paper("divergence")
     pairs = {"base-instruct": "Base→instruct (degrees)", "llama2-instruct": "Llama-2→instruct (degrees)"}
     cells = {pair: choose(paper, comparison=pair, by="type") for pair in pairs}
-    panels = {
-        told: {name_type(paper, cell, "subspace_angle"): cell["value"] for cell in cells[pair]}
-        for pair, told in pairs.items()
-    }
+    found = {pair: {name_type(paper, cell, "subspace_angle"): cell["value"] for cell in cells[pair]} for pair in pairs}
+    types = list(dict.fromkeys(name for bars in found.values() for name in bars))
+    panels = {told: {name: found[pair].get(name, nan) for name in types} for pair, told in pairs.items()}
     note = "In brackets: degenerate; tolerance of the measuring not known. "
     said = note + tell_source(paper, sum(cells.values(), []))
     title = "Subspace angle to SnakModel-7B instruct"

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from plot import costs, curves, leakage, scores, style
+from plot import contamination, costs, curves, leakage, scores, style
 from plot.chart import Chart, Row, known, lay_out
 from plot.divergence import read_distances
 from plot.training import history
@@ -86,12 +86,13 @@ def read_figures(folder: Path) -> list[Row]:
 def read_scores(path: Path | None, axes: dict[str, str]) -> list[Row]:
     """Primary scores by scorer, its version, split and series, which are never one curve; models beside them.
 
-    `by`: who scored; `interval`: what its 95% intervals are of.
+    `by`: who scored; `interval`: what its 95% intervals are of; `looks`: of its curves, as in the figures.
     """
     rows = [row for row in read_json(path)["rows"] if row["primary"]] if path else []
     groups: list[Row] = []
     for way, mine in scores.split_figures(rows).items():
-        told = {"by": scores.tell_way(way), "interval": scores.tell_interval(way)}
+        told: Row = {"by": scores.tell_way(way), "interval": scores.tell_interval(way)}
+        told |= {"looks": scores.looks_of(mine)}
         for label, curve in scores.find_curves(mine).items():
             for row in curve:
                 row["label"] = label
@@ -116,8 +117,11 @@ def draw_charts(data: dict[str, Path], log: list[Row], scored: list[Row], axes: 
     """The charts of each section, laid out."""
     several = len({group["by"] for group in scored}) > 1
     charts = {"training": curves.training_charts(log), "throughput": curves.throughput_charts(log)}
-    found = [(group["series"], group["by"] if several else "", group["rows"]) for group in scored]
-    charts["scores"] = [chart for series, by, rows in found for chart in curves.score_charts(series, by, rows)]
+    charts["scores"] = [
+        chart
+        for group in scored
+        for chart in curves.score_charts(group["series"], group["by"] if several else "", group["rows"], group["looks"])
+    ]
     parts: dict[str, Callable[[list[Row]], list[Chart]]] = {
         "forgetting": curves.forgetting_charts,
         "probes": curves.probe_charts,
@@ -197,6 +201,7 @@ def main() -> None:
         scores=scored,
         sheet=read_sheet(data.get("replication")),
         rates=leakage.RATES,
+        unsearched=contamination.tell_unsearched(read_json(data["leakage"])["rows"]) if "leakage" in data else "",
         costs=costs.compare(plan, records.get("pretrain", [{}])[0], own_log),
         charts=draw_charts(data, log, scored, axes),
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from plot import layout, style
-from plot.chart import known
+from plot.chart import known, push_apart
 from plot.extents import BITS, MCC, POINTS
 from snakmodel.config import run_script
 from snakmodel.intervals import INTERVALS
@@ -22,6 +22,7 @@ from snakmodel.records import read_json
 
 GREY = "#666666"
 LABEL_HEIGHT, LABEL_WIDTH = 0.05, 1.4  # of a line of a chance level's name: parts of the axis, inches
+MOST_APART, ROOM = 0.06, 0.8  # of the points about a baseline's name, and all of them together: parts of its place
 OURS = "builtin"  # the scorer that files' names leave out
 
 Way = tuple[Any, Any, Any, bool | None]  # scorer, its version, split, few-shot or not
@@ -63,18 +64,26 @@ def find_curves(rows: list[style.Row]) -> dict[str, list[style.Row]]:
     return named
 
 
-def draw_chance(panel: Any, rows: list[style.Row]) -> None:
-    """A dotted line at each level of chance, its tasks named in the right margin; names that collide are pushed up."""
+def looks_of(rows: list[style.Row]) -> dict[tuple[Any, ...], tuple[int, bool]]:
+    """What `curve_of` tells -> its look, in all figures of these scores, whichever of their curves one has."""
+    tasks = find_curves([row for row in rows if row["metric"] != style.HELD_OUT]).values()
+    return style.looks({curve_of(mine[0]): style.place_of(mine[0]["dataset"]) for mine in tasks})
+
+
+def chance_levels(rows: list[style.Row]) -> dict[float, list[str]]:
+    """Levels of chance as they are printed, from the lowest -> the tasks that have them, in brief."""
     pairs = sorted({(round(row["chance"], 1), style.short_name(row)) for row in rows if row["chance"] is not None})
+    return {level: [name for _, name in named] for level, named in groupby(pairs, key=lambda pair: pair[0])}
+
+
+def draw_chance(panel: Any, rows: list[style.Row]) -> None:
+    """A dotted line at each level of chance, its tasks named in the right margin; colliding names are pushed apart."""
+    levels = chance_levels(rows)
+    texts = [layout.broken(f"chance {level:g}: {', '.join(names)}", LABEL_WIDTH) for level, names in levels.items()]
     bottom, top = panel.get_ylim()
-    height = LABEL_HEIGHT * (top - bottom)
-    filled = bottom - height
-    for level, tasks in groupby(pairs, key=lambda pair: pair[0]):
+    heights = [LABEL_HEIGHT * (top - bottom) * (text.count("\n") + 1) for text in texts]
+    for level, place, text in zip(levels, push_apart(levels, heights, top), texts, strict=True):
         panel.axhline(level, color=GREY, linestyle=":", linewidth=1)
-        text = layout.broken(f"chance {level:g}: {', '.join(task for _, task in tasks)}", LABEL_WIDTH)
-        half = height * (text.count("\n") + 1) / 2
-        place = max(level, filled + half)
-        filled = place + half
         beside: Any = {"transform": panel.get_yaxis_transform(), "va": "center", "fontsize": 6, "color": GREY}
         panel.text(1.01, place, text, **beside)
 
@@ -90,28 +99,50 @@ def name_axis(bottom: float) -> str:
     return "Score (0 to 100)" if bottom >= 0 else "Score (0 to 100, MCC from -100)"
 
 
-def draw_tasks(rows: list[style.Row], baselines: list[style.Row], axis: str | None) -> Any:
+def new_panels(
+    rows: list[style.Row], baselines: list[style.Row], width: float, height: float, room: float
+) -> tuple[Any, Any]:
+    """A figure with a panel of curves, if there are rows, and one of baselines, with `room` inches a name, if any."""
+    names = list(dict.fromkeys(row["name"] for row in baselines))
+    widths = [4.0] * bool(rows) + [max(room * len(names), 0.5)] * bool(names)
+    longest = max((len(part) for name in names for part in re.split("[/@]", name)), default=0)  # of upright print
+    height += 0.05 * min(longest, 20)
+    return style.new_figure(width, height, columns=len(widths), sharey=True, width_ratios=widths)
+
+
+def draw_baselines(panel: Any, curves: dict[str, list[style.Row]], looks: dict[str, tuple[int, bool]]) -> None:
+    """A place a baseline, and in it, about its name, a point for each curve that has one of any baseline."""
+    beside = {label: ours for label, mine in curves.items() if (ours := [row for row in mine if row["step"] is None])}
+    names = list(dict.fromkeys(row["name"] for mine in curves.values() for row in mine if row["step"] is None))
+    apart = min(MOST_APART, ROOM / len(beside))
+    for number, (label, mine) in enumerate(beside.items()):
+        found, (place, hollow) = {row["name"]: row for row in mine}, looks[label]
+        points = [found.get(name, {"value": None, "low": None, "high": None}) for name in names]
+        shift, measure = apart * (number - (len(beside) - 1) / 2), style.measure_of(mine[0]["metric"])
+        style.draw_points(panel, label, points, place, shift, hollow=hollow, measure=measure)
+    style.name_ticks(panel.xaxis, names)
+    panel.tick_params(axis="x", labelrotation=90, labelsize=6)
+    panel.set(xlim=(-0.5, len(names) - 0.5), title="Baselines")
+    panel.grid(axis="x", visible=False)
+
+
+def draw_tasks(
+    rows: list[style.Row], baselines: list[style.Row], looks: dict[tuple[Any, ...], tuple[int, bool]], axis: str | None
+) -> Any:
     """One line a task with its 95% band, dotted lines at the chance levels; baselines as points in a panel beside.
 
     Without rows: the baselines alone.
     """
-    curves, names = find_curves([*rows, *baselines]), list(dict.fromkeys(row["name"] for row in baselines))
-    widths = [4.0] * bool(rows) + [max(0.3 * len(names), 0.5)] * bool(names)
-    longest = max((len(part) for name in names for part in re.split("[/@]", name)), default=0)  # of upright print
-    height = 2.9 + 0.07 * len(curves) + 0.05 * min(longest, 20)
-    figure, axes = style.new_figure(style.PAGE, height, columns=len(widths), sharey=True, width_ratios=widths)
-    looks = style.looks({label: mine[0]["dataset"] for label, mine in curves.items()})
+    curves = find_curves([*rows, *baselines])
+    room = min(max(0.3, 0.04 * len(curves)), 0.8)
+    figure, axes = new_panels(rows, baselines, style.PAGE, 2.9 + 0.07 * len(curves), room)
+    mine_look = {label: looks[curve_of(mine[0])] for label, mine in curves.items()}
     for label, mine in curves.items():
-        (place, again), measure = looks[label], style.measure_of(mine[0]["metric"])
         steps = [row for row in mine if row["step"] is not None]
         if steps:
-            style.draw_curve(axes[0, 0], label, steps, place, again, measure)
-        if names:
-            found = {row["name"]: row for row in mine if row["step"] is None}
-            absent = {"value": None, "low": None, "high": None}
-            shift = 0.06 * (list(curves).index(label) - (len(curves) - 1) / 2)
-            points = [found.get(name, absent) for name in names]
-            style.draw_points(axes[0, -1], label, points, place, shift, measure=measure)
+            style.draw_curve(axes[0, 0], label, steps, *mine_look[label], style.measure_of(mine[0]["metric"]))
+    if baselines:
+        draw_baselines(axes[0, -1], curves, mine_look)
     ends = ends_of([*rows, *baselines])
     axes[0, 0].set(ylim=ends, ylabel=name_axis(ends[0]))
     for panel in axes.flat:
@@ -119,27 +150,29 @@ def draw_tasks(rows: list[style.Row], baselines: list[style.Row], axis: str | No
     draw_chance(axes[0, -1], [*rows, *baselines])
     if rows:
         style.label_steps(axes[0, 0], rows, axis)
-    if names:
-        style.name_ticks(axes[0, -1].xaxis, names)
-        axes[0, -1].tick_params(axis="x", labelrotation=90, labelsize=6)
-        axes[0, -1].set(xlim=(-0.5, len(names) - 0.5), title="Baselines")
-        axes[0, -1].grid(axis="x", visible=False)
     layout.add_legend(figure, layout.handles_of(axes.flat), 2)
     return figure
 
 
-def draw_held_out(rows: list[style.Row], axis: str | None) -> Any:
-    """Bits per byte, one line a language: lower is better, so a rising line is forgetting."""
-    languages = style.group(rows, "language")
-    figure, axes = style.new_figure(style.COLUMN, 2.4)
-    panel = axes[0, 0]
-    for place, (language, mine) in enumerate(languages.items()):
-        style.draw_curve(panel, style.LANGUAGES.get(language, language), mine, place)
-    panel.set_ylabel("Bits per byte (lower is better)")
-    panel.set_ylim(bottom=0)
-    style.bound(panel, BITS)
-    style.label_steps(panel, rows, axis)
-    figure.legend(loc="outside lower center", ncols=len(languages))
+def draw_held_out(rows: list[style.Row], baselines: list[style.Row], axis: str | None) -> Any:
+    """Bits per byte, one line a language: lower is better, so a rising line is forgetting; baselines as for tasks."""
+    by_language = style.group([*rows, *baselines], "language")
+    languages = {style.LANGUAGES.get(language, language): mine for language, mine in by_language.items()}
+    looks = style.looks(dict(zip(languages, range(len(languages)), strict=True)))
+    figure, axes = new_panels(rows, baselines, style.PAGE if baselines else style.COLUMN, 2.4, 0.3)
+    for language, mine in languages.items():
+        steps = [row for row in mine if row["step"] is not None]
+        if steps:
+            style.draw_curve(axes[0, 0], language, steps, *looks[language])
+    if baselines:
+        draw_baselines(axes[0, -1], languages, looks)
+    axes[0, 0].set_ylabel("Bits per byte (lower is better)")
+    axes[0, 0].set_ylim(bottom=0)
+    for panel in axes.flat:
+        style.bound(panel, BITS)
+    if rows:
+        style.label_steps(axes[0, 0], rows, axis)
+    layout.add_legend(figure, layout.handles_of(axes.flat), max(len(languages), 1))
     return figure
 
 
@@ -166,6 +199,13 @@ def split_figures(rows: list[style.Row]) -> dict[Way, list[style.Row]]:
     return ways
 
 
+def split_series(rows: list[style.Row]) -> tuple[list[style.Row], dict[str, list[style.Row]]]:
+    """The baselines among rows of one way of scoring, and the figures that they stand in: a series each, or alone."""
+    baselines = [row for row in rows if row["step"] is None]
+    series = style.group([row for row in rows if row["step"] is not None], "series")
+    return baselines, series or ({"baselines": []} if baselines else {})
+
+
 def is_number(row: style.Row) -> bool:
     return row["value"] is not None and row["value"] == row["value"]
 
@@ -178,19 +218,19 @@ def draw(inputs: style.Inputs, folder: Path) -> None:
     for row in (row for row in rows if not is_number(row)):
         what = row.get("name") or f"step {row['step']}"
         print(f"not drawn, no score: {row['series']} {what} {row['dataset']}", flush=True)
-    rows = [row for row in rows if is_number(row)]
     ways = split_figures([row for row in rows if row["metric"] != style.HELD_OUT])
-    for way, mine in ways.items():
-        baselines = [row for row in mine if row["step"] is None]
-        series = style.group([row for row in mine if row["step"] is not None], "series")
-        for name, ours in (series or {"baselines": []}).items():  # or baselines alone
-            figure = draw_tasks(ours, baselines, counts.get(name))
+    rows = [row for row in rows if is_number(row)]
+    for way, scored in ways.items():
+        looks, (baselines, series) = looks_of(scored), split_series([row for row in scored if is_number(row)])
+        for name, ours in series.items():
+            figure = draw_tasks(ours, baselines, looks, counts.get(name))
             title, where = f"Task scores over steps, series {name}", f"tasks-{name}{name_way(way, list(ways))}"
             style.save(figure, folder, where, title, f"{tell(way, counts.get(name))}; dotted: chance")
-    ways = split_ways([row for row in rows if row["metric"] == style.HELD_OUT and row["step"] is not None])
+    ways = split_ways([row for row in rows if row["metric"] == style.HELD_OUT])
     for way, mine in ways.items():
-        for name, ours in style.group(mine, "series").items():
-            figure = draw_held_out(ours, counts.get(name))
+        baselines, series = split_series(mine)
+        for name, ours in series.items():
+            figure = draw_held_out(ours, baselines, counts.get(name))
             title, where = f"Held-out text over steps, series {name}", f"held-out-{name}{name_way(way, list(ways))}"
             style.save(figure, folder, where, title, tell(way, counts.get(name)))
 

@@ -5,7 +5,7 @@ matplotlib is imported inside the functions: the report needs the names alone, a
 
 import re
 from collections.abc import Callable, Iterable
-from math import nan
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -79,7 +79,7 @@ def short_name(row: Row) -> str:
 def place_of(dataset: str) -> int:
     """The number of a data set's look, by its name alone: the same in every figure of every run, whatever stands there.
 
-    Known tasks have the first ones, in any language. Others have none of theirs; two may share a colour.
+    Known tasks have the first ones, in any language. Others have none of theirs; what two share, `looks` tells apart.
     """
     known = list(dict.fromkeys(short for short, _ in TASKS.values()))
     if dataset in TASKS:
@@ -92,14 +92,28 @@ def order_of(dataset: str) -> tuple[int, str]:
     return (place_of(dataset) if dataset in TASKS else len(TASKS)), dataset
 
 
-def looks(datasets: dict[str, str]) -> dict[str, tuple[int, bool]]:
-    """Curve -> the number of its data set's look, and whether it is hollow: one before it has that marker.
+def looks(wanted: dict[Any, int], dashes: bool = True) -> dict[Any, tuple[int, bool]]:
+    """Curve -> the number of its look, and whether it is hollow; no two curves look the same.
 
-    So curves are told apart in grey print, too.
+    wanted: the number that each has by its name. A curve is hollow where one before it has that marker, so that they
+    are told apart in grey print, too; dashes=False where hollow means something else. Where that leaves two the same,
+    the later one takes the next marker of its colour that is free, and only when none is, another colour.
     """
-    places = {curve: place_of(dataset) for curve, dataset in datasets.items()}
-    markers = [look(place)[1] for place in places.values()]
-    return {curve: (place, markers[number] in markers[:number]) for number, (curve, place) in enumerate(places.items())}
+    found: dict[Any, tuple[int, bool]] = {}
+    for curve, first in wanted.items():
+        taken = {(look(place), hollow) for place, hollow in found.values()}
+        markers = {marker for (_, marker), _ in taken}
+        options = [(place, dashes and look(place)[1] in markers) for place in others_of(first)]
+        free = (option for option in options if (look(option[0]), option[1]) not in taken)
+        found[curve] = next(free, options[0])  # more than 72 curves are told apart by nobody
+    return found
+
+
+def others_of(place: int) -> list[int]:
+    """The number of a look, and those that may stand for it, of its colour first; known tasks' are not among them."""
+    ring = len(COLOURS) * (len(MARKERS) - 1)
+    moves = [len(COLOURS) * turn + colour for colour in range(len(COLOURS)) for turn in range(len(MARKERS) - 1)]
+    return [place, *(len(COLOURS) + (place - len(COLOURS) + move) % ring for move in moves)]
 
 
 def measure_of(metric: str) -> Measure:
@@ -162,6 +176,7 @@ def draw_points(
     place: int,
     shift: float = 0,
     across: bool = False,
+    hollow: bool = False,
     measure: Measure | None = None,
 ) -> None:
     """A marker at each row's `value` with a bar from `low` to `high`, in the look of number `place`.
@@ -175,12 +190,14 @@ def draw_points(
     bars = (axes.hlines if across else axes.vlines)(places, lows, highs, color=colour, linewidth=1, label=f"_{name}")
     cut_off(axes, bars, measure)
     points = (values, places) if across else (places, values)
-    axes.plot(*points, label=name, color=colour, marker=marker, markersize=3, linestyle="none")
+    (marks,) = axes.plot(*points, label=name, color=colour, marker=marker, markersize=3, linestyle="none")
+    if hollow:
+        marks.set(markerfacecolor="white", markeredgewidth=0.6)
 
 
 def cut_off(axes: Any, drawn: Any, measure: Measure | None) -> None:
     """Shows of what is drawn no more than the measure can be; what it holds, and what is read back, stays whole."""
-    if measure is not None:
+    if measure is not None and isfinite(measure.high):  # an outline has an end
         from matplotlib.path import Path as Outline
 
         corners = [(0, measure.low), (1, measure.low), (1, measure.high), (0, measure.high), (0, measure.low)]

@@ -50,8 +50,8 @@ def look_of(figure, name):
 
 def contrasted(step, dataset):
     what = {"series": "pretrained", "step": step, "tokens": 0, "name": None, "dataset": dataset, "clean": 40.0}
-    return what | {"clean_items": 9, "contaminated": 50.0, "contaminated_items": 3, "difference": 10.0} | {
-        "low": 4.0, "high": 16.0}  # fmt: skip
+    what |= {"clean_items": 9, "contaminated": 50.0, "contaminated_items": 3, "unsearched_items": 0}
+    return what | {"difference": 10.0, "low": 4.0, "high": 16.0}
 
 
 def test_a_set_of_ones_own_looks_the_same_in_every_figure_and_when_others_are_added(figures, tmp_path):
@@ -80,15 +80,67 @@ def test_a_set_of_ones_own_looks_the_same_in_every_figure_and_when_others_are_ad
     assert paper == list(zip(style.COLOURS, style.MARKERS, strict=True))[:8] and seen[0] not in paper
 
 
-def test_the_second_curve_of_one_marker_is_hollow():
-    looks = style.looks({"LA": "scala-da", "LA, zero-shot": "scala-da", "miniature": "tiny-acceptability", "own": OWN})
-    assert looks == {"LA": (0, False), "LA, zero-shot": (0, True), "miniature": (0, True), "own": looks["own"]}
-    assert looks["own"][0] >= len(style.COLOURS) and not looks["own"][1]
-    alike = style.looks(
-        {name: name for name in ("own", "held-out", "e")}
-    )  # of one marker, which grey print shows alone
-    assert len({style.look(place)[1] for place, _ in alike.values()}) == 1
-    assert [hollow for _, hollow in alike.values()] == [False, True, True]
+def test_sets_whose_names_give_them_one_look_differ_in_the_figures_and_in_the_report_alike(figures, tmp_path):
+    sets = ["my-facts", "my-judged", "my-mood", "my-sum"]  # a newcomer's: all of one marker or colour
+    assert len({style.place_of(name) for name in sets}) < len(sets)
+    rows = [builtin(step, name, 40.0) for step in (0, 50) for name in sets]
+    rows += [builtin(None, name, 30.0, series="baselines", name="other") for name in (*sets, "aaa")]
+    save_scores(tmp_path / "run", rows)
+    panels = figures("plot_scores")["tasks-pretrained"].axes
+    drawn = [[line for line in panel.get_lines() if not line.get_label().startswith("_")] for panel in panels[:2]]
+    seen = [{line.get_label(): (line.get_color(), line.get_marker(), line.get_markerfacecolor()) for line in lines}
+            for lines in drawn]  # fmt: skip
+    assert len(set(seen[0].values())) == len(sets) and seen[0].items() <= seen[1].items()
+    run_main(report, write_recipe(tmp_path / "report.yaml", report={}), f"run_dir={tmp_path}/run")
+    page = (tmp_path / "run/report/report.html").read_text("utf-8")
+    keys = re.findall(
+        r'data-colour="c(\d)"><svg.*?href="#m(\d)" x="13" y="6" class="(mark.*?)".*?class="text">([^<]*)<', page
+    )
+    white = {name: look[-1] == "white" for name, look in seen[0].items()}
+    assert {name: (style.COLOURS[int(c)], style.MARKERS[int(m)]) for c, m, _, name in keys} == {
+        name: look[:2] for name, look in seen[0].items()}  # fmt: skip
+    assert {name: mark == "mark open" for _, _, mark, name in keys} == white
+
+
+def test_baselines_stand_beside_the_curves_of_held_out_text_too(figures, tmp_path):
+    told = {"metric": "bits_per_byte", "few_shot": None}
+    rows = [builtin(step, f"held-out-{at}", 2.0, language=at, **told) for step in (0, 50) for at in ("da", "en")]
+    beside = builtin(None, "held-out-en", 9.0, language="en", series="baselines", name="org/base", **told)
+    save_scores(tmp_path / "run", [*rows, beside])
+    curves, baselines = figures("plot_scores")["held-out-pretrained"].axes[:2]
+    colours = {line.get_label(): line.get_color() for line in curves.get_lines()}
+    assert [(line.get_label(), line.get_color()) for line in baselines.get_lines()] == [("English", colours["English"])]
+    text = (tmp_path / "run/figures/scores/held-out-pretrained.txt").read_text("utf-8")
+    assert "\nBaselines\nEnglish: org/base 9 [7, 11]\n" in text and "\nDanish: 0: 2 [0, 4]; 50: 2" in text
+    save_scores(tmp_path / "run", [beside])
+    assert "held-out-baselines" in figures("plot_scores")
+
+
+def test_points_of_many_sets_stand_about_a_baselines_name_and_within_its_place(figures, tmp_path):
+    sets = [f"own-{number}" for number in range(30)]
+    rows = [builtin(None, name, 30.0, series="baselines", name=model) for name in sets for model in ("one", "other")]
+    save_scores(tmp_path / "run", [builtin(0, "dansk", 50.0), builtin(0, "scala-da", 50.0), *rows])
+    panel = figures("plot_scores")["tasks-pretrained"].axes[1]
+    places = [line.get_xdata().tolist() for line in panel.get_lines() if "own" in line.get_label()]
+    for number, ours in enumerate(zip(*places, strict=True)):
+        assert sum(ours) / len(ours) == pytest.approx(number) and max(ours) - min(ours) < 0.8
+    assert panel.get_xlim() == (-0.5, 1.5)
+
+
+def test_levels_of_chance_that_print_alike_are_one_and_no_name_stands_on_another(figures, tmp_path):
+    chances = {"one": 33.32, "two": 33.34, "three": 33.5, "four": 34.0, "five": 99.0, "six": 100.0}
+    rows = [builtin(step, name, 40.0, chance=chance) for step in (0, 50) for name, chance in chances.items()]
+    save_scores(tmp_path / "run", rows)
+    figure = figures("plot_scores")["tasks-pretrained"]
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert [text.get_text() for text in figure.axes[0].texts][:2] == ["chance 33.3: one, two", "chance 33.5: three"]
+    assert all(low.y1 <= high.y0 for low, high in zip(boxes, boxes[1:], strict=False))
+    run_main(report, write_recipe(tmp_path / "report.yaml", report={}), f"run_dir={tmp_path}/run")
+    page = (tmp_path / "run/report/report.html").read_text("utf-8")
+    labels = re.findall(r'class="over" x="100%" y="([-.\d]+)%" dy="-.3em" text-anchor="end">(chance [^<]+)<', page)
+    assert len(labels) == 5 and labels[0][1] == "chance 33.3: one, two"
+    places = [float(place) for place, _ in labels]
+    assert all(low - high >= 6.9 for low, high in zip(places, places[1:], strict=False)), "15 rem hold 20 such lines"
 
 
 def test_names_of_sixty_letters_are_broken_never_cut_and_written_whole(figures, tmp_path):
@@ -210,7 +262,7 @@ def test_items_scored_in_two_precisions_share_no_curve(figures, tmp_path):
     assert names == found.keys() - {"said"}
     text = (tmp_path / "run/figures/contamination/gaps-pretrained-3-bfloat16.txt").read_text("utf-8")
     assert "above clean ones, series pretrained, builtin 3, bfloat16, test split\n" in text
-    assert "Named entities (dansk): 50: 10 [4, 16]; 100: 10 [4, 16]\n" in text
+    assert "dansk: 50: 10 [4, 16]; 100: 10 [4, 16]\n" in text
 
 
 def test_two_precisions_are_two_figures_whose_names_and_words_read_well(figures, tmp_path):

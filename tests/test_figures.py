@@ -196,6 +196,25 @@ def test_two_runs_and_the_paper_are_drawn_in_one_figure(two_runs, tmp_path):
     assert types["long: pretrained"] == "20.0" and types["paper: SnakModel-7B base"] == "0.0018970156088471413"
 
 
+def test_the_papers_level_beside_one_step_is_one_point_and_degenerate_angles_are_marked(two_runs, tmp_path):
+    save_scores(tmp_path / "long", [score(1000)])
+    rows = [
+        {"series": "pretrained", "step": 9, "against": "base", "against_step": 0, "layer": None, "undetermined": False}
+        | {"type": "v_proj", "measure": measure, "value": 0.5, "degenerate": measure == "subspace_angle"}
+        for measure in ("delta", "subspace_angle")
+    ]
+    write_table(tmp_path / "long/analysis/weights.parquet", rows, COLUMNS)
+    run_main(compare, two_runs, "paper=true", f"runs={tmp_path}/long")
+    figures = read_folder(tmp_path / "run/figures/compare")
+    assert values(figures["tasks-scandeval-13.3.0"], "paper: SnakModel-7B base") == [("1000.0", "56.28")]
+    marked = {(row["panel"], row["x"]) for row in figures["divergence-types"] if row["x"].startswith("(")}
+    panel = "Subspace angle (degrees); (…): degenerate"
+    assert marked == {(panel, f"({name})") for name in ("Q", "K", "V", "O", "W↓")}
+    run_main(compare, two_runs)  # no paper: what the runs say
+    figures = read_folder(tmp_path / "run/figures/compare")
+    assert {(row["panel"], row["x"]) for row in figures["divergence-types"] if "(" in row["x"]} == {(panel, "(V)")}
+
+
 def test_few_shot_and_zero_shot_share_no_panel_and_the_papers_stand_beside_few_shot_alone(two_runs, tmp_path):
     rows = {"short": [score(step, value=40.0, few_shot=False) for step in (0, 50)], "long": [score(0), score(1000)]}
     for name, mine in rows.items():
@@ -245,7 +264,8 @@ def test_where_the_paper_has_nothing_to_compare_one_line_says_what_is_there_and_
         "; the paper's: scala-da, dansk, angry-tweets, " in line
         and "izen-tests by scandeval, test split, few-shot; " in line
     )
-    make = "python evaluate/scandeval_all.py --config its.yaml; python evaluate/collect.py --config its.yaml"
+    alike = "split=test few_shot=true"  # whatever the recipe says
+    make = f"python evaluate/scandeval_all.py --config its.yaml {alike}; python evaluate/collect.py --config its.yaml"
     assert line.endswith(f"; make these by: make scandeval; {make}")
     save_scores(tmp_path / "short", [score(step) for step in (0, 50)])
     assert "no score of the paper" not in run_main(compare, two_runs, "paper=true", f"runs={tmp_path}/short")

@@ -35,7 +35,7 @@ def probed(step, measure, value, probe="second_half", testset="news"):
 
 def contrasted(step, clean, contaminated, dataset="angry-tweets", items=20):
     what = {"series": "pretrained", "step": step, "dataset": dataset, "clean": clean, "contaminated": contaminated}
-    what |= {"clean_items": items, "contaminated_items": 0 if contaminated is None else 5}
+    what |= {"clean_items": items, "contaminated_items": 0 if contaminated is None else 5, "unsearched_items": 0}
     gap = around(None if None in (clean, contaminated) else contaminated - clean, 2)
     return {**what, "difference": gap["value"], "low": gap["low"], "high": gap["high"]}
 
@@ -114,16 +114,29 @@ def test_clean_and_contaminated_items_stand_apart_and_a_part_without_items_is_to
     rows += [contrasted(step, 1.0, None, "own/set@v1") for step in (0, 5)] + [contrasted(None, 50.0, 60.0)]
     found = drawn("contamination", {"contrasts/contamination.json": {"rows": rows}})
     parts = found["parts-pretrained"]
-    assert "(angry-tweets): 20 to 25 clean, 5 contaminated items\nclean: 0: 10; 5: 15\n" in parts
+    assert "\nangry-tweets: 20 to 25 clean, 5 contaminated items\nclean: 0: 10; 5: 15\n" in parts
     assert "contaminated: 0: 12 [10, 14]; 5: 22 [20, 24]\n" in parts  # the difference's interval, above the clean score
     assert "; band: 95% interval of the difference, over items, laid on the clean items' score; where it" in parts
-    assert "own/set@v1: 20 clean, 0 contaminated items\nclean: 0: 1; 5: 1\n" in parts
+    assert "\nown/set@v1: 20 clean, 0 contaminated items\nclean: 0: 1; 5: 1\n" in parts
     gaps = found["gaps-pretrained"]
-    assert "Sentiment (angry-tweets): 0: 2 [0, 4]; 5: 7 [5, 9]\n" in gaps
+    assert "\nangry-tweets: 0: 2 [0, 4]; 5: 7 [5, 9]\n" in gaps
     assert "brackets: 95% interval of the difference, over items\n" in gaps
     found = drawn("contamination", {"contrasts/contamination.json": {"rows": rows[2:4]}})
     assert "difference not drawn: no data set has both" in found["said"] and "gaps-pretrained" not in found
     assert "nothing to draw" in drawn("contamination", {"contrasts/contamination.json": {"rows": []}})["said"]
+
+
+def test_items_and_sets_that_were_not_searched_for_are_told(drawn):
+    rows = [contrasted(step, 10.0, None, items=7) | {"unsearched_items": 11 + step} for step in (0, 5)]
+    rates = [rate("angry-tweets", "found", 0), rate("short", "found", 0) | {"of": 0}, rate("short", "sampled", 0)]
+    files = {"contrasts/contamination.json": {"rows": rows}, "analysis/leakage/leakage.json": {"rows": rates}}
+    found = drawn("contamination", files)
+    assert "\nangry-tweets: 7 clean, 0 contaminated items, 11 to 16 not searched for\n" in found["parts-pretrained"]
+    assert "; not drawn, no item was searched for: short\n" in found["parts-pretrained"]
+    assert "\nnot drawn, no item was searched for: short\n" in f"\n{found['said']}"
+    files["analysis/leakage/leakage.json"] = {"rows": [*rates, rate("short", "found", 0, "instructions")]}
+    found = drawn("contamination", files)
+    assert "no item" not in found["parts-pretrained"] + found["said"], "one corpus was searched for it"
 
 
 def test_speed_is_drawn_from_the_log_by_means_and_an_untimed_log_is_refused(drawn, tmp_path):

@@ -87,6 +87,7 @@ def test_the_table_is_drawn_cell_by_cell(drawn):
     heads = [label.get_text().split("\n")[0] for label in panel.get_xticklabels()]
     cells = {(cell["row"], cell["column"]): cell for cell in paper["cells"]}
     assert names == paper["rows"] + paper["further_rows"] and heads == list(paper["columns"])
+    assert figures["scores-table"].get_supxlabel() == "Italic: second hand; ?: not known"
     image = panel.images[0].get_array()
     texts = {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text() for t in panel.texts}
     table = {(row["curve"], row["x"].partition(" ")[0]): row for row in rows_of(folder, "scores-table")}
@@ -153,6 +154,19 @@ def test_the_divergence_of_the_last_step_is_drawn_cell_by_cell(by, figure, drawn
         assert marked == ({"Q", "K", "V", "O", "W↓"} if (by, measure) == ("type", "subspace_angle") else set())
 
 
+def test_bars_of_nothing_say_0_and_what_the_source_lacks_is_not_known(drawn):
+    figures, folder = drawn
+    panels = figures["divergence-tuning-types"].axes
+    for panel, pair in zip(panels, ("base-instruct", "llama2-instruct"), strict=True):
+        mine = choose(read_paper("divergence"), comparison=pair, by="type")
+        written = [text.get_text() for text in panel.texts]
+        assert written.count("0") == sum(cell["value"] == 0 for cell in mine)
+        assert written.count("not known") == 9 - len(mine)
+    assert [text.get_text() for text in panels[0].texts] == ["0"] * 3 and len(panels[1].texts) == 1
+    said = (folder / "divergence-tuning-types.txt").read_text("utf-8")
+    assert "(W↓) not known; LMH 6.2" in said
+
+
 def test_what_was_measured_in_figures_is_drawn_with_how_exactly(drawn):
     figures, folder = drawn
     paper = read_paper("divergence")
@@ -167,7 +181,7 @@ def test_what_was_measured_in_figures_is_drawn_with_how_exactly(drawn):
     head = [row for row in rows_of(folder, "divergence-steps") if row["curve"] == "LMH (±0.1)"]
     assert all(float(row["high"]) - float(row["low"]) == pytest.approx(0.2) for row in head) and len(head) == 13
     for panel, pair in zip(figures["divergence-tuning-types"].axes, ("base-instruct", "llama2-instruct"), strict=True):
-        assert [b.get_height() for b in panel.patches] == [
+        assert [b.get_height() for b in panel.patches if not isnan(b.get_height())] == [
             c["value"] for c in choose(paper, comparison=pair, by="type")
         ]
     cells = choose(paper, comparison="base-instruct", by="layer")

@@ -71,7 +71,7 @@ def test_a_curve_has_its_places_its_words_and_its_json():
     facts = lay_out(Chart("A </script> chart", "Score", {"one": rows}, digits=".1f", ends=(0, 4), levels={"chance": 2}))
     (curve,) = facts["curves"]
     assert curve["line"] == "M0 75L100 25" and curve["band"] == "M0 50L100 0L100 50L0 100Z"
-    assert curve["marks"] == [(100, 25), (0, 75)] and facts["levels"] == [(50, "chance")]
+    assert curve["marks"] == [(100, 25), (0, 75)] and facts["levels"] == [(50, 50, "chance")]
     assert facts["words"] == {"one": {0: "1.0 [0.0, 2.0]", 10: "3.0 [2.0, 4.0]"}}
     data = json.loads(facts["data"])
     assert data["at"][1] == {"step": 10, "x": 100, "label": "Step 10, 80 tokens"}
@@ -185,6 +185,18 @@ def test_published_numbers_stand_beside_the_runs_and_unknown_ones_are_not_run(pa
     assert "0 cannot be judged" in page and "1 are not run." in page
     assert "Cost: 2 of 2 run" in page and "Table: 0 of 1 run" in page
     assert re.search(r">cell</th><td class=\"number\">3</td>\s*<td class=\"number\">–</td>", page)
+
+
+def test_sets_of_which_nothing_was_searched_for_are_told(page_of, tmp_path):
+    row = {"series": "pretrained", "step": 50, "tokens": 0, "dataset": "x", "clean": 40.0, "clean_items": 9}
+    row |= {"contaminated": None, "contaminated_items": 0, "unsearched_items": 4}
+    row |= {"difference": None, "low": None, "high": None}
+    write_json(tmp_path / "run/contrasts/contamination.json", {"rows": [row]})
+    rate = {"corpus": "raw", "testset": "My-Letters", "measure": "found", "of": 0, "count": 0, "value": None}
+    write_json(tmp_path / "run/analysis/leakage/leakage.json", {"rows": [rate]})
+    page = page_of([scored(50, 10.0)]).read_text()
+    assert "<p>Not drawn, no item was searched for: My-Letters.</p>" in page
+    assert "9 clean, 0 contaminated items, 4 not searched for; " in page
 
 
 def test_what_is_on_its_way_to_be_removed_is_no_part_of_the_page(page_of, tmp_path):
