@@ -99,8 +99,8 @@ def convert(value: Any, annotation: Any, where: str, origins: dict[str, str] | N
     if origin is dict:
         if not isinstance(value, dict):
             raise BadInput(f"{where} should be a mapping, got {value!r}")
-        is_nullable = arguments[1] is Any or type(None) in get_args(arguments[1])
-        entries = value if is_nullable else without_left_out(value, where, origins or {})
+        takes_null = arguments[1] is Any or type(None) in get_args(arguments[1]) or not origins  # or is of no recipe
+        entries = value if takes_null else without_left_out(value, where, origins or {})
         return {
             convert(key, arguments[0], f"{where} (a name)"): convert(item, arguments[1], f"{where}.{key}", origins)
             for key, item in entries.items()

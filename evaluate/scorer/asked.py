@@ -9,7 +9,7 @@ from scorer.examples import find_wording
 from scorer.kept import Kept
 from snakmodel.config import BadInput
 from snakmodel.records import first_difference, missing, shape_of
-from snakmodel.tables import as_input, resolve_revision
+from snakmodel.tables import as_input, check_there, resolve_revision
 from snakmodel.testsets import TestSet, find_testset
 
 # of a test set's description, what scoring uses; the rest is for the search in the corpus
@@ -32,6 +32,7 @@ def find_sets(s: Any, kept: list[Kept], faults: dict[str, str]) -> dict[str, Tes
             raise BadInput(f"builtin.testsets: {name!r} says no task; add task: to its description")
         if name.startswith("held-out-") or name == "val" or not re.fullmatch(r"\w[\w.+-]*", name):
             raise BadInput(f"builtin.testsets: {name!r} is to be a folder's name of its own; call the set otherwise")
+        check_there(testset.path, f"test set {name}")
         if not Path(testset.path).exists():
             begun = f"{testset.path}@"
             known = (each.record for each in kept if each.dataset == folder and each.data.startswith(begun))
