@@ -7,7 +7,6 @@ Compared with the sweep that nobody killed: the bytes of scores.json, scores.csv
 """
 
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 
-from benchmarks.killed_scores import FILES, ROOT, SEED, kill
+from benchmarks.killed_scores import FILES, ROOT, SEED, disturb
 from snakmodel.config import read_recipe
 from snakmodel.paths import PRETRAINED, Run
 from snakmodel.series import read_series, write_series
@@ -27,7 +26,6 @@ from snakmodel.series import read_series, write_series
 
 def main() -> None:
     recipe, kills = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 10
-    rng, moments = random.Random(SEED), []
     with tempfile.TemporaryDirectory() as name:
         home, source = Path(name), Path(read_recipe(Path(recipe))[0]["run_dir"])
         steps = read_series(Run(source).series(PRETRAINED))
@@ -40,14 +38,7 @@ def main() -> None:
         print(f"undisturbed: {whole:.1f} s, {kept(home)} records; seed {SEED}", flush=True)
         for folder in ("records", "scores"):
             shutil.rmtree(home / folder)
-        while len(moments) < kills:
-            process = start(recipe, home)
-            moment = rng.uniform(0, 2 * whole / kills)
-            time.sleep(moment)
-            assert process.poll() is None, "it was done before it could be killed: take fewer KILLS"
-            kill(process)
-            moments.append(f"{moment:.1f} s ({kept(home)})")
-        print(f"killed after {', '.join(moments)} (records kept by then)", flush=True)
+        disturb(lambda: start(recipe, home), lambda: kept(home), kills, whole)
         assert start(recipe, home).wait() == 0
         found = result(recipe, home)
         assert found == expected, [part for part in found if found[part] != expected[part]]

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,6 @@ FILES = ("scores.json", "scores.csv", "leaderboard.md")
 
 def main() -> None:
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    rng, moments = random.Random(SEED), []
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         make_run(home)
@@ -44,14 +44,7 @@ def main() -> None:
         for folder in ("records", "scores"):
             shutil.rmtree(home / "run" / folder)
         (home / "calls.jsonl").unlink()
-        while len(moments) < kills:
-            process = start(home)
-            moment = rng.uniform(0, 2 * whole / kills)
-            time.sleep(moment)
-            assert process.poll() is None, "it was done before it could be killed: let a record take more SECONDS"
-            kill(process)
-            moments.append(f"{moment:.2f} s ({len(kept(home))})")
-        print(f"killed after {', '.join(moments)} (scores kept by then)", flush=True)
+        disturb(lambda: start(home), lambda: len(kept(home)), kills, whole)
         assert start(home).wait() == 0
         assert result(home) == expected, [name for name in FILES if result(home)[name] != expected[name]]
         asked = sum(word in SETS for call in calls(home) for word in call["line"])
@@ -88,6 +81,19 @@ def start(home: Path) -> psutil.Popen:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def disturb(start: Callable[[], psutil.Popen], count: Callable[[], int], kills: int, whole: float) -> None:
+    """Starts a sweep again and again, each time killed at random; whole: seconds that it takes undisturbed."""
+    rng, moments = random.Random(SEED), []
+    while len(moments) < kills:
+        process = start()
+        moment = rng.uniform(0, 2 * whole / kills)
+        time.sleep(moment)
+        assert process.poll() is None, "it was done before it could be killed: take fewer KILLS, or slower records"
+        kill(process)
+        moments.append(f"{moment:.2f} s ({count()})")
+    print(f"killed after {', '.join(moments)} (scores kept by then)", flush=True)
 
 
 def kill(process: psutil.Popen) -> None:

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from builtin import Settings, read_inputs
+from builtin import Inputs, Settings, read_inputs
 from scorer import generate, score
+from scorer.asked import find_sets
 from scorer.generate import write_answers
 
 from snakmodel.config import read_command
@@ -23,7 +24,6 @@ from snakmodel.likelihood import split_options, sum_log_probabilities
 from snakmodel.models import load_scorer
 from snakmodel.paths import PRETRAINED
 from snakmodel.series import read_series
-from snakmodel.testsets import find_testset
 
 Answers = dict[str, score.Answered]
 
@@ -47,8 +47,10 @@ def answers_one_by_one(
 def main() -> None:
     command = read_command(Settings, "builtin", __doc__, ["--config", sys.argv[1]])
     s, repeats = command.settings, int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    sets = {name: find_testset(name, s.own, s.catalogue, "builtin.testsets") for name in s.testsets}
-    loaded = list(read_inputs(s, sets, list(sets)).sets.values())
+    inputs = Inputs()
+    sets = find_sets(s, [], inputs.faults)
+    read_inputs(s, sets, list(sets), inputs)
+    loaded = list(inputs.sets.values())
     model, tokenizer = load_scorer(read_series(command.run.series(PRETRAINED))[-1].location)
     window = min(s.prompt_window or model.config.max_position_embeddings, model.config.max_position_embeddings)
     ours = score.option_log_likelihoods, score.write_answers

@@ -17,9 +17,8 @@ from typing import Any
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.paths import PRETRAINED
 from snakmodel.records import begin, read_json
-from snakmodel.series import split_revision, write_series
+from snakmodel.series import commit_at, split_revision, write_series
 
-COMMIT = re.compile("[0-9a-f]{40}")
 ELSEWHERE = re.compile(r"[\w.-]+/[\w.-]+@.+")  # ORG/NAME@REVISION
 
 
@@ -73,9 +72,7 @@ def find_rows(adopted: Adopted, where: str) -> list[dict[str, Any]]:
     rows = []
     for step, revision in sorted(known.items()):
         location = locate(adopted.repository, revision)
-        name, pinned = split_revision(location)
-        if not COMMIT.fullmatch(pinned or ""):
-            location = f"{name}@{pin(location, f'{where}.revisions.{step}')}"
+        location = f"{split_revision(location)[0]}@{pin(location, f'{where}.revisions.{step}')}"
         tokens = None if adopted.tokens_per_step is None else step * adopted.tokens_per_step
         rows.append({"step": step, "tokens": tokens, "location": location})
     return rows
@@ -88,10 +85,8 @@ def locate(repository: str, revision: str) -> str:
 
 def pin(location: str, where: str) -> str:
     """The commit that ORG/NAME@REVISION is at."""
-    from snakmodel.hub import commit_of  # late: of commits nothing is asked
-
     try:
-        return commit_of(location)
+        return commit_at(location)
     except BadInput as error:
         cure = (
             "; another repository's revision is given as ORG/NAME@REVISION" if "/" in location.partition("@")[2] else ""

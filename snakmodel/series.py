@@ -171,14 +171,14 @@ def find_baselines(named: dict[str, str], run: Run, where: str, anew: bool) -> d
             location = resolve_model(location)
             if not Path(location).is_dir():
                 known = None if anew else recorded_commit(location, name, run)
-                row["commit"] = known or commit_of_baseline(location)
+                row["commit"] = known or commit_at(location)
         except BadInput as fault:
             row["fault"] = str(fault)
         found[name] = Checkpoint(0, location, row)
     return found
 
 
-def commit_of_baseline(location: str) -> str:
+def commit_at(location: str) -> str:
     """The commit of a Hub id: its revision, if that is one, or what the Hub says."""
     revision = split_revision(location)[1] or ""
     if re.fullmatch("[0-9a-f]{40}", revision):
