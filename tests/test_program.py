@@ -1,5 +1,7 @@
 """The command of ScandEval or EuroEval, and how its environment is made: pytest tests/test_program.py"""
 
+import os
+
 import pytest
 from conftest import script
 from scorer.program import Program, command_line, find_program, tail
@@ -52,7 +54,8 @@ def test_euroeval_of_version_18_is_given_no_language_beside_its_data_sets(tmp_pa
 
 @pytest.mark.parametrize("python", ["/nowhere/python3.12", "/bin/false"])
 def test_an_environment_of_another_python_than_its_pins_are_of_is_not_begun(python):
-    done = script("euroeval-gpu", f"PYTHON={python}", program="make")
+    outer = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = script("euroeval-gpu", f"PYTHON={python}", program="make", env=outer)  # as a shell would, not make test
     line, stop = done.stderr.splitlines()
     assert line.startswith(f"Python 3.12 is needed, which {python} is not; ") and stop.startswith("make: ***")
     assert done.returncode == 2
