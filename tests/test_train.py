@@ -100,13 +100,13 @@ def test_two_copies_over_two_ranks_each_learn_the_same_and_resume(tiny_run, tmp_
     assert losses(tmp_path / "run") == pytest.approx(losses(whole), rel=1e-5)
 
 
-@pytest.mark.parametrize("moment", ["step-00006.tmp/model", "step-00008.tmp/optimizer", "step-00010"])
-def test_a_run_killed_at_any_moment_resumes_bit_for_bit(tiny_run, tmp_path, moment):
+def test_a_run_killed_at_one_moment_after_another_resumes_bit_for_bit(tiny_run, tmp_path):
     recipe, whole, killed = copy_run(tiny_run, tmp_path, "shards"), tiny_run.parent / "run", tmp_path / "run"
-    kill_when((killed / "checkpoints" / moment).exists, *launch(recipe, 2), program="bash")
-    assert not (killed / "checkpoints/run.json").exists()
+    for moment in ("step-00006.tmp/model", "step-00008.tmp/optimizer", "step-00010"):
+        kill_when((killed / "checkpoints" / moment).exists, *launch(recipe, 2), program="bash")
+        assert not (killed / "checkpoints/run.json").exists()
     said = trained(recipe, 2)
-    assert re.search(r"from step [2-9]|from step 1\d", said) and "FSDP2 over 2 rank(s) on cpu" in said
+    assert re.search(r"from step [4-9]|from step 1\d", said) and "FSDP2 over 2 rank(s) on cpu" in said
     assert losses(killed) == losses(whole) and same_weights(killed, whole)
     assert not list(killed.glob("checkpoints/*.tmp"))
 
