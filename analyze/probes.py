@@ -206,13 +206,14 @@ def continue_greedily(speaker: Speaker, prompts: list[list[int]], lengths: list[
 def membership(speaker: Speaker, items: Items, paraphrases: dict[str, str], s: Settings) -> list[Row]:
     """Of each item min-k%, its bits per byte, and how many more its paraphrase needs."""
     from snakmodel.likelihood import document_bits, encode, token_log_probabilities
+    from snakmodel.shared_prefix import longest_input
 
     model, tokenizer = speaker.model, speaker.tokenizer
     texts = [text for _, text in items]
     others = [paraphrases.get(id) or memorised.swap_words(text) for id, text in items]
     sequences = [(ids, 1) for ids in encode(tokenizer, texts)]
     tokens = token_log_probabilities(model, sequences, s.batch_tokens)
-    window = model.config.max_position_embeddings
+    window = longest_input(model)
     bits, other_bits = (
         [total / size for total, size in document_bits(model, tokenizer, some, window, s.batch_tokens)]
         for some in (texts, others)

@@ -150,7 +150,9 @@ def text_ids(speaker: Speaker, text: str) -> list[int]:
 
 def room(speaker: Speaker, ids: list[int]) -> int:
     """How many tokens the model can write after these."""
-    return int(speaker.model.config.max_position_embeddings) - len(ids)
+    from snakmodel.shared_prefix import longest_input  # late: it imports torch
+
+    return longest_input(speaker.model) - len(ids)
 
 
 def check_room(speaker: Speaker, ids: list[int]) -> None:

@@ -35,7 +35,7 @@ def main() -> None:
         begun = time.monotonic()
         assert start(recipe, home).wait() == 0
         whole, expected = time.monotonic() - begun, result(recipe, home)
-        print(f"undisturbed: {whole:.1f} s, {kept(home)} records; seed {SEED}", flush=True)
+        print(f"undisturbed: {whole:.1f} s, {len(kept(home))} records; seed {SEED}", flush=True)
         for folder in ("records", "scores"):
             shutil.rmtree(home / folder)
         disturb(lambda: start(recipe, home), lambda: kept(home), kills, whole)
@@ -52,9 +52,9 @@ def start(recipe: str, home: Path) -> psutil.Popen:
     return psutil.Popen(command, cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def kept(home: Path) -> int:
-    """How many records are there."""
-    return len(list(home.glob("records/builtin/*/*/*/run.json")))
+def kept(home: Path) -> list[Path]:
+    """The records that are there."""
+    return list(home.glob("records/builtin/*/*/*/run.json"))
 
 
 def result(recipe: str, home: Path) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def main() -> None:
         for folder in ("records", "scores"):
             shutil.rmtree(home / "run" / folder)
         (home / "calls.jsonl").unlink()
-        disturb(lambda: start(home), lambda: len(kept(home)), kills, whole)
+        disturb(lambda: start(home), lambda: kept(home), kills, whole)
         assert start(home).wait() == 0
         assert result(home) == expected, [name for name in FILES if result(home)[name] != expected[name]]
         asked = sum(word in SETS for call in calls(home) for word in call["line"])
@@ -83,16 +83,23 @@ def start(home: Path) -> psutil.Popen:
     )
 
 
-def disturb(start: Callable[[], psutil.Popen], count: Callable[[], int], kills: int, whole: float) -> None:
-    """Starts a sweep again and again, each time killed at random; whole: seconds that it takes undisturbed."""
-    rng, moments = random.Random(SEED), []
+def disturb(start: Callable[[], psutil.Popen], records: Callable[[], list[Path]], kills: int, whole: float) -> None:
+    """Starts a sweep again and again, each time killed at random; whole: seconds that it takes undisturbed.
+
+    Every other kill waits for a new record first, so that half of them hit the scoring, not what comes before. What is
+    kept when a process is killed is not made again by a later one.
+    """
+    rng, moments, kept = random.Random(SEED), [], dict[Path, bytes]()
     while len(moments) < kills:
-        process = start()
-        moment = rng.uniform(0, 2 * whole / kills)
-        time.sleep(moment)
+        process, begun = start(), time.monotonic()
+        while len(moments) % 2 and len(records()) == len(kept) and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, whole / kills))
         assert process.poll() is None, "it was done before it could be killed: take fewer KILLS, or slower records"
         kill(process)
-        moments.append(f"{moment:.2f} s ({count()})")
+        moments.append(f"{time.monotonic() - begun:.2f} s ({len(records())})")
+        assert all(path.read_bytes() == before for path, before in kept.items()), "a record was made twice"
+        kept = {path: path.read_bytes() for path in records()}
     print(f"killed after {', '.join(moments)} (scores kept by then)", flush=True)
 
 

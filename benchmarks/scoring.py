@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from builtin import Inputs, Settings, read_inputs
+from builtin import Settings
 from scorer import generate, score
-from scorer.asked import find_sets
+from scorer.asked import find_asked, read_asked
 from scorer.generate import write_answers
 
 from snakmodel.config import read_command
@@ -47,10 +47,10 @@ def answers_one_by_one(
 def main() -> None:
     command = read_command(Settings, "builtin", __doc__, ["--config", sys.argv[1]])
     s, repeats = command.settings, int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    inputs = Inputs()
-    sets = find_sets(s, [], inputs.faults)
-    read_inputs(s, sets, list(sets), inputs)
-    loaded = list(inputs.sets.values())
+    asked = [each for each in find_asked(s, []) if each.testset is not None]
+    read_asked(s, asked)
+    loaded = [each.loaded for each in asked if each.loaded is not None]
+    assert len(loaded) == len(asked), [each.fault for each in asked]
     model, tokenizer = load_scorer(read_series(command.run.series(PRETRAINED))[-1].location)
     window = min(s.prompt_window or model.config.max_position_embeddings, model.config.max_position_embeddings)
     ours = score.option_log_likelihoods, score.write_answers

@@ -10,27 +10,23 @@ those that are missing. evaluate/README.md tells tasks, metrics, and what ScandE
 """
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from scorer.asked import ask, describe_inputs, find_sets, refuse_mixtures
-from scorer.kept import read_kept, write_items
+from jinja2 import TemplateError
+from scorer.asked import Asked, find_asked, read_asked, refuse_mixtures, shapes_of
+from scorer.kept import is_scored, read_kept, write_items
 
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
-from snakmodel.documents import sample_texts
 from snakmodel.paths import BASELINES, PRETRAINED, step_name
 from snakmodel.records import begin, only_one, remove_folder, write_jsonl
 from snakmodel.series import Checkpoint, choose, find_baselines, read_series
 from snakmodel.settings import array_part, share
 from snakmodel.testsets import TestSet
 
-if TYPE_CHECKING:
-    from scorer.score import Loaded
-
-Asked = dict[str, dict[str, Any]]  # data set's folder -> what its record depends on
-Files = dict[str, dict[str, str | Path]]  # data set's folder -> inputs of records.begin
-FAULTS = (BadInput, RuntimeError, OSError)  # of a model or a set: a device without memory, say; the others go on
+# of a model or a set: a device without memory, a chat template that refuses, say; the others go on
+FAULTS = (BadInput, RuntimeError, OSError, TemplateError)
 
 
 @dataclass
@@ -79,91 +75,76 @@ class Model:
     checkpoint: Checkpoint
     place: Path  # its folder, with one for each data set
 
-    def lacks(self, name: str) -> bool:
-        return not (self.place / name / "run.json").is_file()
-
-
-@dataclass
-class Inputs:
-    """What all models are scored with, by the names of the data sets' folders."""
-
-    texts: dict[str, list[str]] = field(default_factory=dict)
-    sets: dict[str, "Loaded"] = field(default_factory=dict)
-    judges: Any = None  # those of summaries
-    faults: dict[str, str] = field(default_factory=dict)  # why a data set cannot be scored with
+    def lacking(self, asked: list[Asked]) -> list[Asked]:
+        """The data sets of which there is no record, and could be."""
+        return [each for each in asked if each.fault is None and not (self.place / each.folder / "run.json").is_file()]
 
 
 def main() -> None:
     command = read_command(Settings, "builtin", __doc__)
-    s, where, kept = command.settings, f"{command.config}: builtin", read_kept(command.run, "builtin")
+    s, kept = command.settings, read_kept(command.run, "builtin")
     if not s.held_out and not s.testsets:
         raise BadInput("builtin: nothing to score with; give held_out, testsets or both")
-    inputs = Inputs()
-    sets = find_sets(s, [] if command.overwrite else kept, inputs.faults)
-    asked, files = ask(s, sets), describe_inputs(s, sets)
-    chosen = find_models(command, where)
-    models = share(chosen, s.part or array_part(), where)
+    asked = find_asked(s, [] if command.overwrite else kept)
+    chosen = find_models(command)
+    models = share(chosen, s.part or array_part(), f"{command.config}: builtin")
     replaced = [model.place for model in chosen] if command.overwrite else []  # by other shares, too
-    refuse_mixtures([each for each in kept if each.place not in replaced], asked, files)
-    for model in models:  # a model that has changed since is refused before the first one is loaded
-        for name in asked:
-            look = replace(command, settings=asked[name], check=True)
-            begin(look, model.place / name, {"model": model.checkpoint.source, **files[name]}, quiet=True)
+    refuse_mixtures([each for each in kept if each.place not in replaced], shapes_of(asked))
+    for model in models:  # before the first one is loaded
+        refuse_changed(command, model, asked)
     if command.overwrite or command.check:  # nothing is thrown away for a set that cannot be read
-        read_inputs(s, sets, list(asked), inputs)
+        read_asked(s, asked)
     if command.overwrite and not command.check:
-        for model in (model for model in models if "fault" not in model.checkpoint.row):
-            with only_one(model.place):
-                for name in asked.keys() - inputs.faults.keys():
-                    remove_folder(model.place / name)
-    todo = [model for model in models if any(model.lacks(name) for name in asked)]
+        throw_away(models, asked)
+    todo = [model for model in models if model.lacking(asked) or command.overwrite]
     for model in models:
-        if command.check or model not in todo:
-            done = model not in todo and not command.overwrite
-            state = "done" if done else model.checkpoint.row.get("fault", "ready")
-            print(f"builtin {model.label}: {state} ({model.place})", flush=True)
-    failures = sum("fault" in model.checkpoint.row for model in todo)
-    if todo and not command.check:
-        read_inputs(s, sets, [name for name in asked if any(model.lacks(name) for model in todo)], inputs)
-        failures = sum(score_or_tell(command, model, asked, files, inputs) for model in todo)
-    for name, reason in inputs.faults.items():
-        failures += tell_failure(name, reason)
+        if model not in todo:
+            print(f"builtin {model.label}: done ({model.place})", flush=True)
+        elif command.check and model.checkpoint.fault is None:
+            print(f"builtin {model.label}: ready ({model.place})", flush=True)
+    if command.check:
+        failures = sum(tell_failure(each.label, fault) for each in todo if (fault := each.checkpoint.fault))
+    else:
+        read_asked(s, [each for each in asked if any(each in model.lacking([each]) for model in todo)])
+        failures = sum(score_or_tell(command, model, asked) for model in todo)
+    failures += sum(tell_failure(each.folder, each.fault) for each in asked if each.fault)
     if failures:
         print("error: not all could be scored; the same command tries again what is missing", file=sys.stderr)
         sys.exit(1)
 
 
-def find_models(command: Command[Settings], where: str) -> list[Model]:
+def find_models(command: Command[Settings]) -> list[Model]:
     """The chosen steps of each series, then the baselines."""
     s, run = command.settings, command.run
     folder, models = run.folder("builtin"), []
     for series in s.series:
-        for each in choose(read_series(run.series(series)), s.steps, f"{where}.steps of {series}"):
+        there = read_series(run.series(series), whole=False)  # what has been scored may be deleted
+        for each in choose(there, s.steps, f"{command.config}: builtin.steps of {series}"):
             name = step_name(each.step)
             facts = {"series": series, "step": each.step, "tokens": each.row.get("tokens"), "name": None}
             models.append(Model(f"{series} {name}", facts, each, folder / series / name))
-    for name, each in find_baselines(s.baselines, run, f"{where}.baselines", command.overwrite).items():
+    for name, each in find_baselines(s.baselines, command).items():
         facts = {"series": BASELINES, "step": None, "tokens": None, "name": name}
         models.append(Model(f"{BASELINES} {name}", facts, each, folder / BASELINES / name))
     return models
 
 
-def read_inputs(s: Settings, sets: dict[str, TestSet], wanted: list[str], inputs: Inputs) -> None:
-    """Reads the data sets of these folders, and tries the models that judge summaries; what cannot be had is noted."""
-    from scorer.judges import Judges, find_judges  # imports torch
-    from scorer.score import load_set
+def refuse_changed(command: Command[Settings], model: Model, asked: list[Asked]) -> None:
+    """Refuses a model of which there are records that were made when it was another one."""
+    for each in (each for each in asked if each.fault is None):
+        folder = model.place / each.folder
+        gone_and_scored = model.checkpoint.fault is not None and is_scored(folder, model.checkpoint)
+        if not gone_and_scored:
+            look = replace(command, settings=each.settings, check=True)
+            begin(look, folder, {"model": model.checkpoint.source, **each.inputs}, quiet=True)
 
-    for language, path in s.held_out.items():
-        if f"held-out-{language}" in wanted:
-            inputs.texts[f"held-out-{language}"] = sample_texts(Path(path), s.held_out_documents)
-    judged, inputs.judges = None, inputs.judges or Judges()
-    for folder in (folder for folder in sets if folder in wanted and folder not in {**inputs.sets, **inputs.faults}):
-        try:
-            if sets[folder].task == "summary" and judged is None:
-                inputs.judges = judged = find_judges(s.bertscore, s.bertscore_layers, s.entailment, s.entailment_label)
-            inputs.sets[folder] = load_set(Path(folder).name, sets[folder], s.seed)
-        except BadInput as fault:
-            inputs.faults[folder] = str(fault)
+
+def throw_away(models: list[Model], asked: list[Asked]) -> None:
+    """Removes what is to be made again, and can be."""
+    for model in (model for model in models if model.checkpoint.fault is None):
+        with only_one(model.place):
+            for each in (each for each in asked if each.fault is None):
+                remove_folder(model.place / each.folder)
 
 
 def tell_failure(what: str, fault: Exception | str) -> int:
@@ -173,52 +154,54 @@ def tell_failure(what: str, fault: Exception | str) -> int:
     return 1
 
 
-def score_or_tell(command: Command[Any], model: Model, asked: Asked, files: Files, inputs: Inputs) -> int:
+def score_or_tell(command: Command[Any], model: Model, asked: list[Asked]) -> int:
     """Scores what a model lacks; how many failures it told."""
     try:
-        return score_model(command, model, asked, files, inputs)
+        return score_model(command, model, asked)
     except FAULTS as fault:  # it cannot be loaded, or another process is at work on it
         return tell_failure(model.label, fault)
 
 
-def score_model(command: Command[Any], model: Model, asked: Asked, files: Files, inputs: Inputs) -> int:
+def score_model(command: Command[Any], model: Model, asked: list[Asked]) -> int:
     """Scores what a model lacks, each record written as soon as it is there; how many could not be made."""
     from scorer.record import score_held_out, score_set  # imports torch
     from scorer.score import VERSION
 
     from snakmodel.models import load_scorer
+    from snakmodel.shared_prefix import longest_input
 
     s, told, failures = command.settings, [], 0
+    location = model.checkpoint.pinned
     with only_one(model.place):
-        wanted = [name for name in asked if model.lacks(name) and name not in inputs.faults]  # by now
+        wanted = model.lacking(asked)  # by now
         if not wanted:
             return 0
-        location = model.checkpoint.pinned
         scored, tokenizer = load_scorer(location)
         precision = str(scored.dtype).removeprefix("torch.")
         facts = model.facts | {"model": location, "scorer_version": f"{VERSION} {precision}"}
         facts |= {"num_model_parameters": scored.num_parameters(), "vocabulary_size": scored.config.vocab_size}
-        facts |= {"max_sequence_length": scored.config.max_position_embeddings}
+        facts |= {"max_sequence_length": longest_input(scored)}
         facts |= {"prompts": "chat template" if tokenizer.chat_template else "raw text", "split": s.split}
         facts |= {"validation_split": s.split == "val"}
-        for name in wanted:
-            about = {"model": model.checkpoint.source, **files[name]}
-            work = begin(replace(command, settings=asked[name], overwrite=False), model.place / name, about, quiet=True)
+        for each in wanted:
+            about = {"model": model.checkpoint.source, **each.inputs}
+            again = replace(command, settings=each.settings, overwrite=False)
+            work = begin(again, model.place / each.folder, about, quiet=True)
             assert work is not None, "it is ours alone, and not finished"
             try:
-                if name in inputs.texts:
-                    record, revision = score_held_out(scored, tokenizer, s, name, inputs.texts[name]), None
+                if each.loaded is None:
+                    record, revision = score_held_out(scored, tokenizer, s, each), None
                 else:
-                    record, items = score_set(scored, tokenizer, s, inputs.sets[name], inputs.judges)
+                    record, items = score_set(scored, tokenizer, s, each)
                     write_items(work.folder / "items.parquet", items)
-                    revision = inputs.sets[name].testset.revision
+                    revision = each.loaded.testset.revision
             except FAULTS as fault:
-                failures += tell_failure(f"{model.label} {name}", fault)
+                failures += tell_failure(f"{model.label} {each.folder}", fault)
                 continue
             write_jsonl(work.folder / "records.jsonl", [record | facts])
             made = {"items": record["items"], "revision": revision, "scorer_version": facts["scorer_version"]}
             work.finish(device=str(scored.device), **made)
-            told.append(f"{name} {record['results']['total']['test_' + record['metric']]:.2f}")
+            told.append(f"{each.folder} {record['results']['total']['test_' + record['metric']]:.2f}")
     if told:
         print(f"{model.label}: {', '.join(told)}", flush=True)
     return failures

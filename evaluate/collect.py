@@ -71,8 +71,9 @@ def main() -> None:
             )
         records += [as_series(record, name) for record in found]
         faults += wrong
+    records = [record for record in records if record["dataset"] not in s.without]
     rows, again = without_repeats(row for record in records for row in score_rows(record, s.primary, faults))
-    rows = sorted((row for row in rows if row["dataset"] not in s.without), key=place_of)
+    rows = sorted(rows, key=place_of)
     for task in s.primary.keys() - {record["task"] for record in records}:
         faults.append(f"collect.primary: no record is of the task {task!r}")
     judged = judged_rows(records)

@@ -156,9 +156,12 @@ def way(record: Row) -> list[Any]:
 
 
 def check_alike(one: dict[str, Row], other: dict[str, Row]) -> None:
-    """Refuses two models that have data sets in common, but none that was scored alike."""
+    """Refuses two models that have no data set in common, or none that was scored alike."""
     pairs = [(a, b) for a in one.values() for b in other.values() if a["dataset"] == b["dataset"]]
-    if pairs and all(way(a) != way(b) for a, b in pairs):
+    if not pairs:
+        names = " and ".join(model_name(next(iter(each.values()))) for each in (one, other))
+        raise BadInput(f"contrast.pairs: {names} have no data set in common; score both with one: evaluate/builtin.py")
+    if all(way(a) != way(b) for a, b in pairs):
         told = " and ".join(f"{model_name(record)} by {', '.join(map(str, way(record)))}" for record in pairs[0])
         raise BadInput(f"contrast: no pairs of items: {told}")
 

@@ -9,18 +9,21 @@ so that after an interruption the same command goes on with what is missing. A r
 """
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from scorer.asked import refuse_mixtures
+from scorer.kept import Kept, is_scored, read_kept
 from scorer.program import Program, find_program, held
-from scorer.scoring import Job, run_all
+from scorer.scoring import Job, find_model, run_all
 from scorer.working_folder import data_identity
 
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import BASELINES, PRETRAINED, step_name
 from snakmodel.record_places import DANISH
-from snakmodel.records import begin, is_current, read_json, remove_folder
+from snakmodel.records import read_json, remove_folder, shape_of
 from snakmodel.series import choose, find_baselines, read_series
 from snakmodel.settings import array_part, share
 from snakmodel.signals import STOPPED
@@ -53,28 +56,30 @@ class Settings:
 def main() -> None:
     command = read_command(Settings, "scandeval", __doc__)
     s, where = command.settings, f"{command.config}: scandeval"
-    jobs = share(find_jobs(command, where), s.part or array_part(), where)
-    program = None
-    if command.overwrite or not all(is_scored(job, dataset) for job in jobs for dataset in job.datasets):
-        program = find_program(s.command, f"{where}.command")
-    if program is not None and not command.overwrite:
-        check_versions(jobs, program)
+    data: dict[str, str | Path] = {} if s.data is None else {"data": data_identity(Path(s.data))}
+    chosen = find_jobs(command, where, data)
+    jobs = share(chosen, s.part or array_part(), where)
+    replaced = [job.place.parent for job in chosen] if command.overwrite else []  # by other shares, too
+    kept = [each for each in read_kept(command.run, "scandeval") if each.place not in replaced]
+    shapes = {f"{kind_of(s)}/{name}": shape_of(s, data) for names in s.datasets.values() for name in names}
+    refuse_mixtures(kept, shapes)
     for job in jobs:
-        look(job, command)
+        look(job, command.overwrite)
         if not job.todo:
             print(f"scandeval {job.label}: done ({job.place})", flush=True)
-    todo = [job for job in jobs if job.todo]
+    todo, program = [job for job in jobs if job.todo], None
+    if todo:
+        program = find_program(s.command, f"{where}.command")
+        check_versions([each for each in kept if each.dataset in shapes], program)
     if command.check:
         check_baselines(todo)
         if program is not None:
             print(f"scandeval: ready ({program.name} {program.version})")
-    if program is None or not todo or command.check:
+    if program is None or command.check:
         return
     if command.overwrite:  # once it is thrown away, the same command goes on without --overwrite
-        for job in jobs:
-            with held(job.place):
-                for dataset in job.datasets:
-                    remove_folder(job.place / dataset)
+        for job in todo:
+            throw_away(job)
     failures, stopped = run_all(jobs, todo, program, replace(command, overwrite=False))
     for failure in failures:
         print(f"\nfailed: {failure.job.label}, {', '.join(failure.datasets)}: {failure.reason}", file=sys.stderr)
@@ -88,20 +93,24 @@ def main() -> None:
         sys.exit(1)
 
 
-def find_jobs(command: Command[Settings], where: str) -> list[Job]:
+def kind_of(s: Settings) -> str:
+    """What records have in common that may share a curve, as a folder's name: scandeval-test, euroeval-val-zero-shot"""
+    return f"{Path(s.command).name}-{s.split}{'' if s.few_shot else '-zero-shot'}"
+
+
+def find_jobs(command: Command[Settings], where: str, data: dict[str, str | Path]) -> list[Job]:
     """What is to be scored: the chosen steps of each series, then the baselines."""
-    s, run = command.settings, command.run
-    kind = f"{Path(s.command).name}-{s.split}{'' if s.few_shot else '-zero-shot'}"
+    s, run, kind = command.settings, command.run, kind_of(command.settings)
     names = [name for names in s.datasets.values() for name in names]
     if not names or len(set(names)) < len(names):
         raise BadInput(f"{where}.datasets should name data sets, each once, got {', '.join(names) or 'none'}")
-    data = {} if s.data is None else {"data": data_identity(Path(s.data))}
     jobs = []
     for series in s.series:
-        for checkpoint in choose(read_series(run.series(series)), s.steps, f"{where}.steps of {series}"):
+        there = read_series(run.series(series), whole=False)  # what has been scored may be deleted
+        for checkpoint in choose(there, s.steps, f"{where}.steps of {series}"):
             place = run.folder("scandeval") / series / step_name(checkpoint.step) / kind
             jobs.append(Job(series, None, checkpoint, place, {"model": checkpoint.source} | data, names))
-    for name, model in find_baselines(s.baselines, run, f"{where}.baselines", command.overwrite).items():
+    for name, model in find_baselines(s.baselines, command).items():
         place = run.folder("scandeval") / BASELINES / name / kind
         jobs.append(Job(BASELINES, name, model, place, {"model": model.source} | data, names))
     return jobs
@@ -109,44 +118,42 @@ def find_jobs(command: Command[Settings], where: str) -> list[Job]:
 
 def check_baselines(jobs: list[Job]) -> None:
     """Refuses models that cannot be had, which a look can tell."""
-    faults = [f"{job.label}: {job.checkpoint.row['fault']}" for job in jobs if "fault" in job.checkpoint.row]
+    faults = [f"{job.label}: {job.checkpoint.fault}" for job in jobs if job.checkpoint.fault]
     if faults:
         raise BadInput("; ".join(faults))
 
 
-def is_scored(job: Job, dataset: str) -> bool:
-    """Whether a data set's record is there, and of the model as it is now."""
-    return is_current(job.place / dataset, {"model": job.inputs["model"]})
-
-
-def check_versions(jobs: list[Job], program: Program) -> None:
+def check_versions(kept: list[Kept], program: Program) -> None:
     """Refuses to go on with another version than the one that has scored before: together they are no curve."""
-    scored = [job.place / dataset for job in jobs for dataset in job.datasets if is_scored(job, dataset)]
-    for folder in scored:
-        before = read_json(folder / "run.json")["scorer_version"]
+    for each in kept:
+        before = each.record["scorer_version"]
         if before != program.version:
-            raise BadInput(
-                f"{folder} was scored by {program.name} {before}, now {program.version}: install the former, "
-                "or add --overwrite to score all of them again"
-            )
+            cure = f"install the former, remove {each.place}, or score all models again with --overwrite"
+            raise BadInput(f"{each.folder} was scored by {program.name} {before}, now {program.version}: {cure}")
 
 
-def look(job: Job, command: Command[Settings]) -> None:
-    """Refuses what was scored otherwise or as another baseline, tells what is scored again, and notes what to do."""
+def look(job: Job, overwrite: bool) -> None:
+    """Refuses what was scored as another baseline, tells what is scored again, and notes what to do."""
     model = str(job.inputs["model"])
     for dataset in job.datasets:
         folder = job.place / dataset
-        changed = (folder / "run.json").is_file() and not is_scored(job, dataset)
-        if changed and not command.overwrite:
+        scored = is_scored(folder, job.checkpoint)
+        if (folder / "run.json").is_file() and not scored and not overwrite:
             before = read_json(folder / "run.json")["inputs"]["model"]["path"]
             if job.name and before != model:
                 cure = "call it otherwise, add --overwrite, or change run_dir"
                 raise BadInput(f"{folder} holds scores of {before}, but baseline {job.name} is {model}; {cure}")
             print(f"scandeval {job.label} {dataset}: the checkpoint has changed, so it is scored again", flush=True)
-        else:
-            begin(replace(command, check=True), folder, job.inputs, quiet=True)
-        if changed or command.overwrite or not is_scored(job, dataset):
+        if overwrite or not scored:
             job.todo.append(dataset)
+
+
+def throw_away(job: Job) -> None:
+    """Removes the scores of a model, if it can be had; else they stay, and the sweep tells why."""
+    with suppress(BadInput), held(job.place):
+        find_model(job)
+        for dataset in job.datasets:
+            remove_folder(job.place / dataset)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,16 @@ def load_model(location: str | Path, **options: Any) -> Any:
     """A causal language model in evaluation mode; safetensors only, and whole."""
     if (Path(location) / "config.json").is_file():
         check_weights(Path(location))
-    return load(AutoModelForCausalLM, location, use_safetensors=True, **options).eval()
+    return load_whole(AutoModelForCausalLM, location, **options)
+
+
+def load_whole(cls: Any, location: str | Path, **options: Any) -> Any:
+    """A model in evaluation mode, all of whose weights were there: transformers makes up what is not, at random."""
+    model, told = load(cls, location, use_safetensors=True, output_loading_info=True, **options)
+    if absent := sorted(told["missing_keys"]):
+        first, count = absent[0], len(absent)
+        raise BadInput(f"{location}: its weights lack {first}{f' and {count - 1} more tensors' if count > 1 else ''}")
+    return model.eval()
 
 
 def load_tokenizer(location: str | Path) -> Any:

@@ -12,9 +12,10 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,17 +117,34 @@ def file_hash(path: Path) -> str:
 
 
 def identity(location: str | Path) -> str:
-    """What an input is: the hash of its record, of a model folder's config and samples of its weights, or a Hub id."""
+    """What an input is: the hash of its record, of a model's folder, of a file, or a Hub id as it is.
+
+    Of a model's folder without a record it is that of all its settings, vocabulary and template, and of samples of
+    its weights.
+    """
     folder = Path(location)
     if (folder / "run.json").is_file():
         record = {key: value for key, value in read_json(folder / "run.json").items() if key not in CIRCUMSTANCES}
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
     if (folder / "config.json").is_file():
-        weights = sorted((path.name, sampled_hash(path)) for path in folder.glob("*.safetensors"))
-        return hashlib.sha256((folder / "config.json").read_bytes() + repr(weights).encode()).hexdigest()
+        kinds = {".safetensors": sampled_hash, **dict.fromkeys((".json", ".jinja", ".model", ".txt"), file_hash)}
+        files = sorted(path for path in folder.iterdir() if path.suffix in kinds and path.is_file())
+        hashes = [(path.name, unless_known(kinds[path.suffix], path)) for path in files]
+        return hashlib.sha256(repr(hashes).encode()).hexdigest()
     if folder.is_file():
-        return known_hash(folder) or file_hash(folder)
+        return known_hash(folder) or unless_known(file_hash, folder)
     return str(location)
+
+
+def unless_known(hash_of: Callable[[Path], str], path: Path) -> str:
+    """A file's hash, taken once while its size and time are the same: a process asks for it once a model."""
+    status = path.stat()
+    return taken_once(hash_of, path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@cache
+def taken_once(hash_of: Callable[[Path], str], path: Path, size: int, mtime_ns: int) -> str:
+    return hash_of(path)
 
 
 def known_hash(path: Path) -> str | None:

@@ -16,9 +16,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from snakmodel.config import BadInput
+from snakmodel.config import BadInput, Command
 from snakmodel.paths import BASELINES, HUB, PRETRAINED, Run
-from snakmodel.records import missing, read_json, write_json
+from snakmodel.records import is_shown, missing, read_json, write_json
 from snakmodel.settings import nearest
 
 
@@ -33,6 +33,11 @@ class Checkpoint:
     @property
     def is_local(self) -> bool:
         return Path(self.location).is_dir()
+
+    @property
+    def fault(self) -> str | None:
+        """Why it cannot be loaded, if that is known: its folder is gone, or its commit could not be had."""
+        return self.row.get("fault")
 
     @property
     def revision(self) -> str | None:
@@ -50,10 +55,10 @@ class Checkpoint:
     def pinned(self) -> str:
         """Where to load it from: of what is on the Hub the commit itself, whatever its revision means by then.
 
-        Raises BadInput where the commit of a baseline could not be had.
+        Raises BadInput where it cannot be loaded.
         """
-        if "fault" in self.row:
-            raise BadInput(self.row["fault"])
+        if self.fault is not None:
+            raise BadInput(self.fault)
         return f"{split_revision(self.location)[0]}@{self.row['commit']}" if "commit" in self.row else self.location
 
 
@@ -90,7 +95,8 @@ def write_series(
 
 
 def read_series(folder: Path, whole: bool = True) -> list[Checkpoint]:
-    """The checkpoints of a series, by step. Steps that have gone missing are an error, unless it need not be `whole`.
+    """The checkpoints of a series, by step. Steps that have gone missing are an error, unless it need not be `whole`:
+    then the checkpoint says so.
 
     folder: where series.json lies, or "hub:ORG/NAME".
     """
@@ -106,8 +112,10 @@ def read_series(folder: Path, whole: bool = True) -> list[Checkpoint]:
     checkpoints = []
     for row in series["steps"]:
         local, marked_local = Path(os.path.normpath(folder / row["path"])), row["path"].startswith(".")
-        if whole and marked_local and not local.is_dir():
-            raise BadInput(f"{folder}/series.json: step {row['step']} should be in {local}, which is not there")
+        if marked_local and not local.is_dir():
+            row = row | {"fault": f"{folder}/series.json: step {row['step']} should be in {local}, which is not there"}
+            if whole:
+                raise BadInput(row["fault"])
         location = str(local) if marked_local or local.is_dir() else row["path"]
         checkpoints.append(Checkpoint(row["step"], location, row))
     return checkpoints
@@ -155,13 +163,14 @@ def resolve_model(location: str) -> str:
     return location
 
 
-def find_baselines(named: dict[str, str], run: Run, where: str, anew: bool) -> dict[str, Checkpoint]:
+def find_baselines(named: dict[str, str], command: Command[Any]) -> dict[str, Checkpoint]:
     """Models beside the series, by their names: folders, runs, or Hub ids, each pinned to a commit.
 
-    A revision that has been resolved for a record, of whichever scorer, keeps its commit, so that the same command
-    goes on with the same model; without records, or `anew`, it is what the Hub says now. Of a model that cannot be
-    had the checkpoint says why once it is to be loaded: it does not stop the others.
+    A revision that has been resolved for a record, of this scorer or else of another, keeps its commit, so that the
+    same command goes on with the same model; without records, or with --overwrite, it is what the Hub says now. Of a
+    model that cannot be had the checkpoint says why once it is to be loaded: it does not stop the others.
     """
+    where = f"{command.config}: {command.section}.baselines"
     found = {}
     for name, location in named.items():
         if not re.fullmatch(r"\w[\w.+-]*", name):
@@ -170,7 +179,7 @@ def find_baselines(named: dict[str, str], run: Run, where: str, anew: bool) -> d
         try:
             location = resolve_model(location)
             if not Path(location).is_dir():
-                known = None if anew else recorded_commit(location, name, run)
+                known = None if command.overwrite else recorded_commit(location, name, command.run, command.section)
                 row["commit"] = known or commit_at(location)
         except BadInput as fault:
             row["fault"] = str(fault)
@@ -188,9 +197,13 @@ def commit_at(location: str) -> str:
     return commit_of(location)
 
 
-def recorded_commit(location: str, name: str, run: Run) -> str | None:
-    """The commit that a Hub id was at when the first records of a baseline were begun."""
-    for path in sorted(run.folder("builtin").parent.glob(f"*/{BASELINES}/{name}/**/started.json")):
+def recorded_commit(location: str, name: str, run: Run, scorer: str) -> str | None:
+    """The commit that a Hub id was at when the first records of a baseline were begun: this scorer's, or another's."""
+    own, everyone = run.folder(scorer), run.folder(scorer).parent
+    begun = sorted(everyone.glob(f"*/{BASELINES}/{name}/**/started.json"))
+    for path in sorted(begun, key=lambda path: not path.is_relative_to(own)):
+        if not is_shown(path, everyone):
+            continue
         model, _, commit = str(read_json(path)["inputs"]["model"]["path"]).partition("=")
         if model == location and commit:
             return commit

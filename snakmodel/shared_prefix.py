@@ -47,9 +47,18 @@ def for_rows(prefix: DynamicCache, rows: int) -> DynamicCache:
     return cache
 
 
+def longest_input(model: PreTrainedModel) -> int:
+    """The most tokens that a model can read at once."""
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if longest is None:  # as of Bloom, whose positions are no embeddings
+        kind = model.config.model_type
+        raise BadInput(f"config.json of this {kind} has no max_position_embeddings; add what it was trained at")
+    return int(longest)
+
+
 def check_length(model: PreTrainedModel, tokens: int) -> None:
     """Refuses what is longer than a model can read."""
-    longest = model.config.max_position_embeddings
+    longest = longest_input(model)
     if tokens > longest:
         told = f"{tokens:,} tokens are more than the model's {longest:,} positions"
         raise BadInput(f"{told}; shorten text, or the window")

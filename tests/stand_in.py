@@ -1,8 +1,8 @@
 """A stand-in for ScandEval and EuroEval: their flags, their records, and what goes wrong with them.
 
 STAND_IN in the environment, as JSON, says how it behaves: {"seconds": for each record, "nothing": true, "dies_at",
-"half_line_at", "hangs_at", "nan_at": data sets}; each of its command lines goes to the file "calls", if it names one.
-A score depends on the model's bytes, the data set and the split alone.
+"half_line_at", "hangs_at", "nan_at", "renamed_at" (a record of another schema): data sets}; each of its command lines
+goes to the file "calls", if it names one. A score depends on the model's bytes, the data set and the split alone.
 """
 
 import hashlib
@@ -141,6 +141,8 @@ def main():
         time.sleep(behaviour.get("seconds", 0))
         nan = dataset in behaviour.get("nan_at", [])
         text = json.dumps(make_record(name, version, model, dataset, split, few, int(iterations), nan))
+        if dataset in behaviour.get("renamed_at", []):
+            text = text.replace('"results"', '"outcome"')
         if dataset in behaviour.get("dies_at", []):
             raise KeyError("text")
         if dataset in behaviour.get("hangs_at", []):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import builtin
 import collect
@@ -14,7 +15,7 @@ import torch
 from conftest import ROOT, run_main, save_step, small_model, write_recipe, write_set
 from scorer import score
 
-from snakmodel.config import BadInput
+from snakmodel.config import BadInput, Command
 from snakmodel.paths import Run
 from snakmodel.records import only_one, read_jsonl, write_json
 from snakmodel.series import find_baselines, write_series
@@ -184,14 +185,24 @@ def test_a_baseline_on_the_hub_keeps_the_commit_that_it_was_at(tmp_path, monkeyp
     monkeypatch.setattr("snakmodel.hub.commit_of", lambda location: next(commits))
     named = {"other": "ORG/NAME@main", "pinned": f"ORG/NAME@{'c' * 40}"}
     run = Run(tmp_path)
-    found = find_baselines(named, run, "r.yaml: builtin.baselines", False)
+    command = Command("builtin", None, run, tmp_path / "r.yaml", overwrite=False, check=False)
+    found = find_baselines(named, command)
     assert [found[name].pinned for name in found] == [f"ORG/NAME@{'a' * 40}", f"ORG/NAME@{'c' * 40}"]
-    record = run.folder("scandeval") / "baselines/other/euroeval-test/dansk/started.json"
-    write_json(record, {"inputs": {"model": {"path": found["other"].source}}})
-    assert find_baselines(named, run, "x", False)["other"].pinned == f"ORG/NAME@{'a' * 40}", "as its records"
-    assert find_baselines(named, run, "x", True)["other"].pinned == f"ORG/NAME@{'b' * 40}", "with --overwrite"
+
+    def record(scorer, baseline):
+        started = run.folder(scorer) / "baselines/other/some-test/dansk/started.json"
+        write_json(started, {"inputs": {"model": {"path": baseline.source}}})
+
+    record("scandeval", found["other"])
+    assert find_baselines(named, command)["other"].pinned == f"ORG/NAME@{'a' * 40}", "as its records"
+    anew = find_baselines(named, replace(command, overwrite=True))["other"]
+    assert anew.pinned == f"ORG/NAME@{'b' * 40}"
+    record("builtin", anew)
+    other = replace(command, section="scandeval")
+    seen = [find_baselines(named, each)["other"].pinned[-1] for each in (command, other)]
+    assert seen == ["b", "a"], "of both scorers' records its own go before"
     monkeypatch.undo()
-    absent = find_baselines({"absent": "ORG/ABSENT"}, run, "x", False)["absent"]
+    absent = find_baselines({"absent": "ORG/ABSENT"}, command)["absent"]
     with pytest.raises(BadInput, match="ORG/ABSENT is not in the cache"):
         print(absent.pinned)
 

@@ -273,6 +273,8 @@ def test_what_people_have_judged_is_told_once_whatever_models_were_scored_with_i
     assert row["low"] == pytest.approx(7.1, abs=0.1) and row["high"] == pytest.approx(59.1, abs=0.1)  # Wilson (1927)
     told = "| theirs | scala-da | 2 | 8 | 25.0 | 7.1 to 59.1 |"
     assert told in (recorded.run / "scores/leaderboard.md").read_text()
+    recorded.collect("without=[scala-da]")
+    assert "theirs" not in (recorded.run / "scores/leaderboard.md").read_text()
 
 
 def test_records_of_models_that_have_changed_since_are_left_out(recorded):

@@ -122,6 +122,13 @@ def test_ends_of_a_series_that_were_scored_otherwise_are_no_pair_and_the_rest_is
         run_main(contrast, recipe, "pairs=[[pretrained@0, pretrained@50]]")
 
 
+def test_a_pair_without_a_data_set_in_common_is_refused(recipe, tmp_path):
+    record = tmp_path / "run/records/builtin/pretrained/step-00050/s/records.jsonl"
+    write_jsonl(record, [row | {"dataset": "another"} for row in read_jsonl(record)])
+    with pytest.raises(BadInput, match="pretrained@0 and pretrained@50 have no data set in common; score both with"):
+        run_main(contrast, recipe, "pairs=[[pretrained@0, pretrained@50]]")
+
+
 def test_steps_stand_in_order_of_their_numbers_and_a_deleted_checkpoint_keeps_its_scores(recipe, tmp_path):
     shutil.rmtree(tmp_path / "run/models/step-00050")
     assert "3 and 1 rows of 3 models" in run_main(contrast, recipe)

@@ -188,7 +188,8 @@ def test_another_version_does_not_go_on_with_what_an_older_one_began(recipe, beh
     run(recipe, "steps=0")
     newer = make_environment(tmp_path / "newer", "scandeval", "12.0.0")
     said = refused(SCRIPT, "--config", recipe, f"command={newer}")
-    assert "scandeval-test/scala-da was scored by scandeval 13.3.0, now 12.0.0" in said
+    assert "scandeval-test/angry-tweets was scored by scandeval 13.3.0, now 12.0.0" in said
+    assert "13.3.0, now 12.0.0" in refused(SCRIPT, "--config", recipe, f"command={newer}", "steps=50")
 
 
 def test_shares_of_a_slurm_array_are_disjoint_and_whole(recipe, behave, monkeypatch):

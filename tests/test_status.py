@@ -8,7 +8,7 @@ import builtin
 import pytest
 import scandeval_all
 from conftest import succeed, write_recipe
-from scorer.asked import ask, find_sets
+from scorer.asked import find_asked
 
 from snakmodel import record_places, status, testsets
 from snakmodel.config import BadInput, read_command
@@ -110,7 +110,7 @@ def test_places_of_scandevals_scores_are_where_its_script_puts_them(tmp_path, as
     recipe = write_recipe(tmp_path / "r.yaml", scandeval=asked)
     make_series(recipe, "models", 0)
     command = read_command(scandeval_all.Settings, "scandeval", "", ["--config", str(recipe)])
-    (job,) = scandeval_all.find_jobs(command, "")
+    (job,) = scandeval_all.find_jobs(command, "", {})
     folder = command.run.folder("scandeval") / "pretrained/step-00000"
     places = [str((job.place / dataset).relative_to(folder)) for dataset in job.datasets]
     assert record_places.scandeval_places(asked) == places
@@ -119,9 +119,10 @@ def test_places_of_scandevals_scores_are_where_its_script_puts_them(tmp_path, as
 
 @pytest.mark.parametrize("split", ["test", "val"])
 def test_places_of_the_built_in_scores_are_where_its_script_puts_them(tmp_path, split):
-    own = {"dansk": testsets.TestSet(str(tmp_path), ["text"], task="entities")}
-    s = builtin.Settings(held_out={"da": "a.parquet"}, testsets=["dansk"], own=own, split=split)
-    assert record_places.builtin_places(asdict(s)) == list(ask(s, find_sets(s, [], {})))
+    own, held_out = {"dansk": testsets.TestSet(str(tmp_path), ["text"], task="entities")}, tmp_path / "a.parquet"
+    held_out.touch()
+    s = builtin.Settings(held_out={"da": str(held_out)}, testsets=["dansk"], own=own, split=split)
+    assert record_places.builtin_places(asdict(s)) == [each.folder for each in find_asked(s, [])]
     if split == builtin.Settings().split:
         assert record_places.builtin_places({"testsets": ["dansk"], "held_out": {"da": None}}) == ["dansk"]
 

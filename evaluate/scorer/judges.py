@@ -46,8 +46,8 @@ def try_judge(knob: str, folder: Path, judge: Callable[[], list[float]]) -> None
     try:
         check_weights(folder)
         judge()
-    except BadInput:
-        raise
+    except BadInput as error:
+        raise BadInput(f"builtin.{knob}: {error}") from None
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(f"builtin.{knob}: {folder} cannot judge ({reason})") from error
@@ -127,11 +127,11 @@ def load_judge(folder: Path, label: str) -> tuple[Any, Any, int]:
     """A classifier of pairs, its tokenizer, and the place of a label among its classes."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from snakmodel.models import load
+    from snakmodel.models import load, load_whole
 
-    model = load(AutoModelForSequenceClassification, folder, use_safetensors=True).eval()
+    model = load_whole(AutoModelForSequenceClassification, folder)
     names = {name.lower(): place for name, place in model.config.label2id.items()}
     if label.lower() not in names:
         have = ", ".join(sorted(names, key=names.__getitem__))
-        raise BadInput(f"builtin.entailment_label: {folder} has no label {label!r}, only {have}")
+        raise BadInput(f"{folder} has no label {label!r}, only {have}; set entailment_label")
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), load(AutoTokenizer, folder), names[label.lower()]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from snakmodel.config import BadInput
 from snakmodel.paths import BASELINES, HUB, Run, step_name, step_of
-from snakmodel.records import identity, is_shown, read_json, write_beside
+from snakmodel.records import identity, is_current, is_shown, read_json, write_beside
 from snakmodel.series import Checkpoint, read_series
 
 
@@ -25,9 +25,12 @@ class Kept(NamedTuple):
 
 
 def read_kept(run: Run, section: str) -> list[Kept]:
-    """All finished records of a scorer."""
-    kept = []
+    """The finished records of a scorer of the models as they are now."""
+    kept: list[Kept] = []
+    known: dict[str, dict[str, str | None]] = {}
     for folder in folders(run, section, "run.json"):
+        if not still_counts(folder, run, known):
+            continue
         series, model, dataset = parts_of(folder, run)
         place = run.folder(section) / series / model
         kept.append(Kept(folder, place, dataset, read_json(folder / "run.json")))
@@ -52,14 +55,14 @@ def find_records(run: Run) -> tuple[list[Path], dict[Path, str]]:
         for folder in folders(run, section, "started.json"):
             if not (folder / "run.json").is_file():
                 stale[folder] = "not finished"
-            elif is_current(folder, run, known):
+            elif still_counts(folder, run, known):
                 current.append(folder)
             else:
                 stale[folder] = "of a model that has changed since; score it again"
     return current, stale
 
 
-def is_current(folder: Path, run: Run, known: dict[str, dict[str, str | None]]) -> bool:
+def still_counts(folder: Path, run: Run, known: dict[str, dict[str, str | None]]) -> bool:
     """Whether finished records are of the model that its series has at this step now.
 
     A model that is gone, or lies on another machine, has not changed: 14 GB are deleted once they are scored.
@@ -74,19 +77,29 @@ def is_current(folder: Path, run: Run, known: dict[str, dict[str, str | None]]) 
     if series not in known:
         there = (run.series(series) / "series.json").is_file()
         checkpoints = read_series(run.series(series), whole=False) if there else []
-        known[series] = {step_name(each.step): None if is_gone(each) else identity(each.source) for each in checkpoints}
+        known[series] = {step_name(each.step): None if each.fault else identity(each.source) for each in checkpoints}
     return model in known[series] and known[series][model] in (None, scored["hash"])
 
 
-def is_gone(checkpoint: Checkpoint) -> bool:
-    """Whether the folder of a step is not there any more."""
-    return str(checkpoint.row["path"]).startswith(".") and not checkpoint.is_local
+def is_scored(folder: Path, checkpoint: Checkpoint) -> bool:
+    """Whether finished records are of this model as it is now; of one that cannot be had, as it was.
+
+    A step lies under its number. A baseline's name may be another model's by now, which its record tells.
+    """
+    if not (folder / "run.json").is_file():
+        return False
+    if checkpoint.fault is None:
+        return is_current(folder, {"model": checkpoint.source})
+    before, now = read_json(folder / "run.json")["inputs"]["model"]["path"], checkpoint.location
+    return "step" in checkpoint.row or before == now or before.startswith((f"{now}=", f"{now}/"))
 
 
 def parts_of(folder: Path, run: Run) -> tuple[str, str, str]:
     """Series, the step's folder name, and data set of a folder beneath records/SCORER; or "baselines", name and set."""
     parts = folder.relative_to(run.folder("builtin").parent).parts[1:]
     steps = [number for number, part in enumerate(parts) if step_of(part) is not None]
+    if parts[0] != BASELINES and not steps:
+        raise BadInput(f"{folder} is no folder of a step's records, nor of a baseline's; remove it")
     place = 1 if parts[0] == BASELINES else steps[0]
     return "/".join(parts[:place]), parts[place], "/".join(parts[place + 1 :])
 

@@ -4,15 +4,18 @@ from typing import Any
 
 import numpy as np
 
+from scorer.asked import Asked
 from scorer.judges import Judges
 from scorer.metrics import resample, summarise
 from scorer.score import TASKS, Loaded, Measured, answer, measure
 from snakmodel.likelihood import document_bits
-from snakmodel.shared_prefix import check_length
+from snakmodel.shared_prefix import check_length, longest_input
 
 
-def score_held_out(model: Any, tokenizer: Any, s: Any, name: str, texts: list[str]) -> dict[str, Any]:
+def score_held_out(model: Any, tokenizer: Any, s: Any, asked: Asked) -> dict[str, Any]:
     """The record of one language's held-out documents: bits per byte."""
+    name, texts = asked.name, asked.texts
+    assert texts is not None, "they were read"
     check_length(model, s.window)
     measured = document_bits(model, tokenizer, texts, s.window, s.batch_tokens)
     bits, sizes = np.array(measured)[draw(len(texts), s)].sum(1).T
@@ -26,14 +29,13 @@ def draw(items: int, s: Any) -> np.ndarray:
     return np.vstack([np.arange(items), resample(items, s.resamples, s.seed)])
 
 
-def score_set(
-    model: Any, tokenizer: Any, s: Any, loaded: Loaded, judges: Judges
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def score_set(model: Any, tokenizer: Any, s: Any, asked: Asked) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The record of one set, and its items."""
-    longest = model.config.max_position_embeddings
+    loaded, longest = asked.loaded, longest_input(model)
+    assert loaded is not None, "it was read"
     window = min(s.prompt_window or longest, longest)
     answered = answer(model, tokenizer, loaded, window, s.batch_tokens)
-    measured = measure(loaded, answered, draw(len(loaded.examples), s), judges)
+    measured = measure(loaded, answered, draw(len(loaded.examples), s), asked.judges or Judges())
     return task_record(loaded, measured, s) | {"prompt_window": window}, measured.items
 
 

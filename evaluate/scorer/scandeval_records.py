@@ -10,6 +10,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,20 @@ Record = dict[str, Any]
 
 def read_records(path: Path) -> tuple[list[Record], list[str]]:
     """The records of a results file in one form, and what was wrong with the lines that hold none."""
-    records, faults = [], []
+    found = [each for _, each in read_lines(path)]
+    return [each for each in found if not isinstance(each, str)], [each for each in found if isinstance(each, str)]
+
+
+def read_lines(path: Path) -> Iterator[tuple[bytes, Record | str]]:
+    """Each line of a results file with its record, or with what is wrong with it."""
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
-            records.append(normalise(json.loads(line)))
+            yield line, normalise(json.loads(line))
         except ValueError as fault:  # not JSON, not UTF-8, or no record
             reason = fault if isinstance(fault, BadInput) else "cut off, or not JSON"
-            faults.append(f"{path}, line {number}: {reason}")
-    return records, faults
+            yield line, f"{path}, line {number}: {reason}"
 
 
 def normalise(raw: Any) -> Record:

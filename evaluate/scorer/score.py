@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,6 @@ from scorer.metrics import Scores, chance_level, chrf, class_scores, draws, enti
 from scorer.prompts import Prompt, draw_shots, make_prompts
 from snakmodel.config import BadInput
 from snakmodel.likelihood import encode, option_log_likelihoods
-from snakmodel.tables import resolve_revision
 from snakmodel.testsets import TestSet
 
 # ScandEval's name of each task, and what is measured; the first stands for the task: the column of SnakModel's paper
@@ -71,8 +70,6 @@ class Measured(NamedTuple):
 
 def load_set(name: str, testset: TestSet, seed: int) -> Loaded:
     """Reads the items of a set's split, and draws the examples of its prompts from its training split."""
-    revision = resolve_revision(testset.path, testset.revision, f"test set {name}")
-    testset = replace(testset, revision=revision)
     wording = find_wording(name, testset)
     asked = read_examples(name, testset, wording, testset.split)
     examples = [example for example in asked if answerable(example, testset)]

@@ -23,12 +23,12 @@ from typing import Any
 
 from scorer.live_table import FAILED, RUNNING, LiveTable
 from scorer.program import SILENT, STOPPED, Program, command_line, environment, held, run_program, tail
-from scorer.scandeval_records import Record, read_records
+from scorer.scandeval_records import Record, read_lines, read_records
 from scorer.working_folder import MODEL, local_copy, make_working_folder
 from snakmodel.config import BadInput, Command
 from snakmodel.paths import step_name
 from snakmodel.records import Work, begin, identity, is_current, read_jsonl, remove_folder, shaping, write_jsonl
-from snakmodel.series import Checkpoint
+from snakmodel.series import Checkpoint, check_weights
 from snakmodel.signals import Listener
 
 MOST_FRUITLESS = 3  # processes without a record before a model is given up
@@ -124,14 +124,22 @@ def score(
     """Scores what a model lacks."""
     try:
         with held(job.place) as lock:
+            model, known_as = find_model(job)
             open_works(job, command)
-            return score_held(job, program, command.settings, gpu, table, asked_to_stop, lock)
+            return score_held(job, model, known_as, program, command.settings, gpu, table, asked_to_stop, lock)
     except Refusal:
         raise
     except BadInput as fault:
         for dataset in job.missing:
             table.tell(job.label, dataset, FAILED)
         return [Failure(job, job.missing, str(fault))]
+
+
+def find_model(job: Job) -> tuple[Path, str]:
+    """A model's folder, fetched where it must be, and what it is; raises BadInput where it cannot be loaded."""
+    model, known_as = local_copy(job.checkpoint.pinned)
+    check_weights(model)
+    return model, known_as
 
 
 def open_works(job: Job, command: Command[Any]) -> None:
@@ -147,10 +155,17 @@ def open_works(job: Job, command: Command[Any]) -> None:
 
 
 def score_held(
-    job: Job, program: Program, s: Any, gpu: str | None, table: LiveTable, asked_to_stop: Callable[[], bool], lock: int
+    job: Job,
+    model: Path,
+    known_as: str,
+    program: Program,
+    s: Any,
+    gpu: str | None,
+    table: LiveTable,
+    asked_to_stop: Callable[[], bool],
+    lock: int,
 ) -> list[Failure]:
     """The same, in a folder that no other process is at work in."""
-    model, known_as = local_copy(job.checkpoint.pinned)
     folder, log = job.place / f".work-{fingerprint(job, program, s)}", job.place / "log.txt"
     reasons: dict[str, str] = {}
 
@@ -159,6 +174,7 @@ def score_held(
         return asked_to_stop()
 
     look()  # what a killed run has left
+    set_aside(job, folder / program.results, s)
     for old in job.place.glob(".work-*"):
         shutil.rmtree(old)
     attempts, fruitless = [job.missing], 0
@@ -174,12 +190,13 @@ def score_held(
         line = command_line(program, MODEL, wanted, languages, s.split, s.few_shot, s.iterations, s.options)
         status = run_program(line, folder, environment(program.path, gpu, s.offline), log, lock, 60 * s.silence, look)
         look()
+        unread = set_aside(job, folder / program.results, s)
         if status == STOPPED:
             break
         left = [dataset for dataset in wanted if dataset in job.missing]
         if status == USAGE and left == wanted:
             raise Refusal(f"{program.name} {program.version} refuses its command line: {tail(log, 1)[:300]} ({log})")
-        reasons |= {dataset: why(status, s.silence) for dataset in left}
+        reasons |= {dataset: why(status, s.silence) + unread for dataset in left}
         fruitless = fruitless + 1 if left == wanted else 0
         if len(wanted) > 1 and status != 0:
             attempts = [[dataset] for dataset in left]
@@ -200,7 +217,7 @@ def keep(job: Job, results: Path, known_as: str, s: Any, table: LiveTable) -> No
         return
     for record in read_records(results)[0]:
         dataset = record["dataset"]
-        if dataset not in job.missing or not is_wanted(record, s):
+        if dataset not in job.missing or otherwise(record, s):
             continue
         row = job.checkpoint.row
         facts = {"series": job.series, "step": None if job.name else job.checkpoint.step, "tokens": row.get("tokens")}
@@ -215,11 +232,27 @@ def keep(job: Job, results: Path, known_as: str, s: Any, table: LiveTable) -> No
         table.tell(job.label, dataset, brief(record), line)
 
 
-def is_wanted(record: Record, s: Any) -> bool:
-    """Whether a record is of our model and was made as it was asked for; what the program does not say is believed."""
-    asked = {"few_shot": s.few_shot, "validation_split": s.split == "val"}
+def set_aside(job: Job, results: Path, s: Any) -> str:
+    """Keeps the lines of an ended program's file that are not kept as records, and says why they are not: "; ..."."""
+    lines = read_lines(results) if results.is_file() else ()
+    unread = {line: why for line, found in lines if (why := found if isinstance(found, str) else otherwise(found, s))}
+    if not unread:
+        return ""
+    aside = job.place / "unread.jsonl"
+    with aside.open("ab") as file:
+        file.writelines(line + b"\n" for line in unread)
+    return f"; {len(unread)} lines of its results are in {aside}, the first one: {next(iter(unread.values()))}"
+
+
+def otherwise(record: Record, s: Any) -> str | None:
+    """In what a record is not what was asked for, if it is not; what the program does not say is believed."""
     model = os.path.normpath(re.split("[@#]", record["model"])[0])  # newer versions may add a revision
-    return model == os.path.normpath(MODEL) and all(record[name] in (None, value) for name, value in asked.items())
+    if model != os.path.normpath(MODEL):
+        return f"is of the model {record['model']}"
+    for name, asked in {"few_shot": s.few_shot, "validation_split": s.split == "val"}.items():
+        if record[name] not in (None, asked):
+            return f"{name} is {record[name]}, asked for {asked}"
+    return None
 
 
 def brief(record: Record) -> str:

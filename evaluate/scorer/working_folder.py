@@ -11,7 +11,7 @@ from pathlib import Path
 from snakmodel.config import BadInput
 from snakmodel.older_keys import add_older_keys
 from snakmodel.records import file_hash, write_text
-from snakmodel.series import check_weights, split_revision
+from snakmodel.series import split_revision
 
 # The checkpoint, from the working folder: a path that can be no Hub id, or they would ask the Hub for a model of that
 # name. An absolute one may hold @ or #, which they cut at.
@@ -44,7 +44,6 @@ def link_model(model: Path, farm: Path) -> None:
 
     What transformers 4 reads otherwise than 5 wrote it is copied, with the keys that 4 knows.
     """
-    check_weights(model)
     farm.mkdir()
     for path in sorted(p for p in model.iterdir() if p.is_file()):
         if path.name in COPIED:
