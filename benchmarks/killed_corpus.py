@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from snakmodel.records import file_hash
+from snakmodel.hashes import file_hash
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = ("read_sources", "filter_language", "filter_quality", "decontaminate", "deduplicate", "make_shards")

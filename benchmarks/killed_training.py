@@ -21,7 +21,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.made_run import TINY, make_run
-from snakmodel.records import file_hash, read_jsonl
+from snakmodel.hashes import file_hash
+from snakmodel.records import read_jsonl
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 8446

@@ -18,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.made_tuning import SEED, make_tuning
-from snakmodel.records import file_hash, read_jsonl
+from snakmodel.hashes import file_hash
+from snakmodel.records import read_jsonl
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.made_run import TINY
-from snakmodel.records import file_hash, read_json
+from snakmodel.hashes import file_hash
+from snakmodel.records import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGER = {"vocab_size": 32_000, "hidden_size": 512, "intermediate_size": 1_376, "num_hidden_layers": 8}

@@ -1,6 +1,6 @@
 """The scorer beside scoring one by one: as many predictions a second or more, and the same ones.
 
-PYTHONPATH=evaluate python benchmarks/scoring.py configs/tiny.yaml [REPEATS]
+PYTHONPATH=evaluate python benchmarks/scoring.py configs/tiny.yaml [REPEATS [key=value ...]]
 
 On the last step of a finished run, with the sets of its recipe. One by one: each option of each item is read with its
 whole prompt by itself, and answers are written prompt by prompt, all with keys and values kept as `generate` does.
@@ -45,7 +45,7 @@ def answers_one_by_one(
 
 
 def main() -> None:
-    command = read_command(Settings, "builtin", __doc__, ["--config", sys.argv[1]])
+    command = read_command(Settings, "builtin", __doc__, ["--config", sys.argv[1], *sys.argv[3:]])
     s, repeats = command.settings, int(sys.argv[2]) if len(sys.argv) > 2 else 3
     asked = [each for each in find_asked(s, []) if each.testset is not None]
     read_asked(s, asked)

@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 import yaml
 
 from snakmodel.config import BadInput, Command, knob, read_command, read_recipe, run_script
+from snakmodel.hashes import file_hash
 from snakmodel.paths import PRETRAINED, Run, step_name
 from snakmodel.printed_tables import escape_markdown, thousands
-from snakmodel.records import begin, file_hash, identity, is_current, read_json, shaping, write_json, write_text
+from snakmodel.records import begin, identity, is_current, read_json, shaping, write_json, write_text
 from snakmodel.series import Checkpoint, choose, is_own, read_series
 
 QUESTION = "Hvad hedder hovedstaden i Danmark?"  # of the card's example

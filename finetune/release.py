@@ -14,9 +14,10 @@ from typing import Any, Literal, NamedTuple
 
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.documents import sample_texts
+from snakmodel.hashes import file_hash
 from snakmodel.multiple_choice import read_items
 from snakmodel.paths import PRETRAINED, step_name
-from snakmodel.records import begin, file_hash, remove_folder, write_json
+from snakmodel.records import begin, remove_folder, write_json
 from snakmodel.series import choose, is_own, read_series
 from snakmodel.testsets import TestSet, find_testset
 

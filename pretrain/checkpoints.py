@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakmodel.config import BadInput
+from snakmodel.hashes import file_hash
 from snakmodel.paths import step_name, step_of
-from snakmodel.records import file_hash, first_difference, read_json, write_json
+from snakmodel.records import first_difference, read_json, write_json
 
 if TYPE_CHECKING:
     import torch

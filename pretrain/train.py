@@ -20,8 +20,9 @@ from pretrain.recipe import Settings, check, check_batch, total_steps, validatio
 from pretrain.schedule import learning_rate
 from pretrain.zero_config import zero_config
 from snakmodel.config import BadInput, Command, read_command, run_script
+from snakmodel.hashes import file_hash
 from snakmodel.paths import step_name
-from snakmodel.records import Work, begin, file_hash, read_json
+from snakmodel.records import Work, begin, read_json
 from snakmodel.series import parse_branch, resolve_branch, resolve_model
 from snakmodel.shards import ShardReader, open_shards
 from snakmodel.signals import STOPPED

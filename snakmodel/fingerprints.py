@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from snakmodel.records import file_hash
+from snakmodel.hashes import file_hash
 from snakmodel.settings import BadInput
 
 PIECE = 2**26  # bytes read at a time: a multiple of every type's size

@@ -37,7 +37,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import disable_progress_bars
 
 from snakmodel.config import BadInput
-from snakmodel.records import file_hash
+from snakmodel.hashes import file_hash
 
 T = TypeVar("T")
 STEP = re.compile(r"step-?(\d+)")  # step-00500, or Pythia's step500

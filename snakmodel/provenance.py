@@ -1,6 +1,5 @@
-"""What every record says of the code that made it, its commit and packages; and how weights without one are known."""
+"""What every record says of the code that made it: its commit and packages."""
 
-import hashlib
 import importlib.metadata
 import platform
 import subprocess
@@ -31,14 +30,3 @@ def versions() -> dict[str, str]:
         with suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
-
-
-def sampled_hash(path: Path, samples: int = 256, length: int = 1024) -> str:
-    """SHA-256 of a file's size and of pieces that lie evenly over it: what has been trained differs in all of them."""
-    size = path.stat().st_size
-    found = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        for number in range(samples):
-            file.seek(max(0, size - length) * number // (samples - 1))
-            found.update(file.read(length))
-    return found.hexdigest()

@@ -12,16 +12,16 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from snakmodel.config import BadInput, Command
+from snakmodel.hashes import hash_once, model_hash
 from snakmodel.paths import maker_of, stage_of
-from snakmodel.provenance import commit, sampled_hash, versions
+from snakmodel.provenance import commit, versions
 
 # of a record: not its result
 CIRCUMSTANCES = ("begun", "finished", "seconds", "peak_memory_bytes", "commit", "config", "versions")
@@ -110,41 +110,17 @@ def missing(path: Path) -> str:
     return f"{path} not found" + (f": run {script} first" if script else "")
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def identity(location: str | Path) -> str:
-    """What an input is: the hash of its record, of a model's folder, of a file, or a Hub id as it is.
-
-    Of a model's folder without a record it is that of all its settings, vocabulary and template, and of samples of
-    its weights.
-    """
+    """What an input is: the hash of its record, of a model's folder without one, of a file, or a Hub id as it is."""
     folder = Path(location)
     if (folder / "run.json").is_file():
         record = {key: value for key, value in read_json(folder / "run.json").items() if key not in CIRCUMSTANCES}
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
     if (folder / "config.json").is_file():
-        kinds = {".safetensors": sampled_hash, **dict.fromkeys((".json", ".jinja", ".model", ".txt"), file_hash)}
-        files = sorted(path for path in folder.iterdir() if path.suffix in kinds and path.is_file())
-        hashes = [(path.name, unless_known(kinds[path.suffix], path)) for path in files]
-        return hashlib.sha256(repr(hashes).encode()).hexdigest()
+        return model_hash(folder)
     if folder.is_file():
-        return known_hash(folder) or unless_known(file_hash, folder)
+        return known_hash(folder) or hash_once(folder)
     return str(location)
-
-
-def unless_known(hash_of: Callable[[Path], str], path: Path) -> str:
-    """A file's hash, taken once while its size and time are the same: a process asks for it once a model."""
-    status = path.stat()
-    return taken_once(hash_of, path.resolve(), status.st_size, status.st_mtime_ns)
-
-
-@cache
-def taken_once(hash_of: Callable[[Path], str], path: Path, size: int, mtime_ns: int) -> str:
-    return hash_of(path)
 
 
 def known_hash(path: Path) -> str | None:

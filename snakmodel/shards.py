@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from snakmodel.config import BadInput
-from snakmodel.records import file_hash, missing, read_json, temporary_path, write_beside, write_json
+from snakmodel.hashes import file_hash
+from snakmodel.records import missing, read_json, temporary_path, write_beside, write_json
 
 MAGIC = b"MMIDIDX\x00\x00"
 TYPE_CODES: dict[np.dtype, int] = {np.dtype("int32"): 4, np.dtype("uint16"): 8}  # of Megatron's table; all we write

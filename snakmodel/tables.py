@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snakmodel.config import BadInput
-from snakmodel.records import file_hash
+from snakmodel.hashes import file_hash
 from snakmodel.settings import nearest
 
 FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}

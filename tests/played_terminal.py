@@ -1,8 +1,10 @@
 """A person at a terminal: types into a script behind a real pseudo-terminal, and reads the screen that it paints."""
 
 import os
+import signal
 import sys
 import time
+from functools import partial
 
 import pexpect
 import pyte
@@ -19,9 +21,9 @@ class Terminal:
         self.stream = pyte.Stream(self.screen)
         environment = {**os.environ, "TERM": "xterm", "XDG_STATE_HOME": str(home)}
         words = [str(word) for word in words]
-        self.child = pexpect.spawn(
-            sys.executable, words, cwd=ROOT, env=environment, dimensions=(rows, columns), encoding="utf-8"
-        )
+        options = {"cwd": ROOT, "env": environment, "dimensions": (rows, columns), "encoding": "utf-8"}
+        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests may run in the background, deaf to Ctrl-C
+        self.child = pexpect.spawn(sys.executable, words, preexec_fn=heed, **options)
         self.screen.write_process_input = self.child.send  # as a terminal answers where its cursor is
 
     @property

@@ -26,7 +26,8 @@ from runs.tiny_data import write
 from snakmodel import minhash
 from snakmodel.config import run_script
 from snakmodel.documents import DocumentWriter, document_files, read_documents
-from snakmodel.records import file_hash, read_json
+from snakmodel.hashes import file_hash
+from snakmodel.records import read_json
 from snakmodel.settings import BadInput
 from snakmodel.shards import ShardReader
 

@@ -19,8 +19,9 @@ from finetune import merge, train
 from finetune.variant import one_device
 from snakmodel.config import BadInput
 from snakmodel.documents import DocumentWriter
+from snakmodel.hashes import file_hash
 from snakmodel.prompts import prompt_ids
-from snakmodel.records import file_hash, only_one, read_json, read_jsonl
+from snakmodel.records import only_one, read_json, read_jsonl
 from snakmodel.series import read_series, write_series
 
 VARIANT = "run/instruct/adapters/all-r4-chat"

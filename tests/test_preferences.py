@@ -15,8 +15,9 @@ from finetune.adapters import lora
 from finetune.conversations import NotAConversation
 from finetune.pairs import PreferenceSet, pair_ids, pair_of, read_pairs
 from snakmodel.config import BadInput
+from snakmodel.hashes import file_hash
 from snakmodel.prompts import prompt_ids
-from snakmodel.records import file_hash, read_json, read_jsonl, write_jsonl
+from snakmodel.records import read_json, read_jsonl, write_jsonl
 from snakmodel.series import read_series, write_series
 
 ADAPTER = "run/instruct/adapters/polite/step-00004/adapter_model.safetensors"

@@ -11,7 +11,8 @@ from test_finetune import make_run
 
 from finetune import compare, merge, train
 from snakmodel.config import BadInput
-from snakmodel.records import file_hash, read_json, write_json
+from snakmodel.hashes import file_hash
+from snakmodel.records import read_json, write_json
 from snakmodel.series import read_series
 
 

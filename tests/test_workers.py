@@ -4,7 +4,7 @@ import pytest
 from conftest import refused, succeed
 
 from benchmarks.killed_corpus import STEPS, make_base, make_corpus, write_recipe
-from snakmodel.records import file_hash
+from snakmodel.hashes import file_hash
 
 PROGRAMS = {  # of a cluster that runs every task of an array at once and on this machine; sbatch --wait returns then
     "sbatch": """

@@ -9,8 +9,9 @@ import shutil
 from pathlib import Path
 
 from snakmodel.config import BadInput
+from snakmodel.hashes import file_hash
 from snakmodel.older_keys import add_older_keys
-from snakmodel.records import file_hash, write_text
+from snakmodel.records import write_text
 from snakmodel.series import split_revision
 
 # The checkpoint, from the working folder: a path that can be no Hub id, or they would ask the Hub for a model of that

@@ -32,7 +32,8 @@ from pretrain.corpus.sources import (
     state_of,
 )
 from snakmodel.config import BadInput, knob, read_command, run_script
-from snakmodel.records import begin, file_hash, read_json, write_json
+from snakmodel.hashes import file_hash
+from snakmodel.records import begin, read_json, write_json
 from snakmodel.settings import nearest
 
 

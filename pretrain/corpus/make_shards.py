@@ -17,8 +17,9 @@ from pretrain.corpus.sieve import source_of
 from pretrain.corpus.workers import Workers, run_tasks
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.documents import DocumentWriter, batches, document_files, read_documents, text_fraction
+from snakmodel.hashes import file_hash
 from snakmodel.paths import maker_of
-from snakmodel.records import begin, file_hash, missing, read_json, remove_folder, write_json
+from snakmodel.records import begin, missing, read_json, remove_folder, write_json
 from snakmodel.shards import ShardReader, ShardWriter
 
 NAMES = ("train", "validation")
