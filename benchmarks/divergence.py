@@ -10,7 +10,9 @@ import resource
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -31,21 +33,22 @@ PAPERS = ["change", "subspace_angle"]
 SMALL = {"layers": 18, "hidden": 1024, "intermediate": 2816, "vocabulary": 32_000}  # 298 M parameters
 LARGE = {"layers": 32, "hidden": 4096, "intermediate": 11008, "vocabulary": 32_000}  # Llama-2-7B: 6.7 B
 LAYER = "model.layers.{}."
+Shapes = dict[str, tuple[int, ...]]
 
 
-def shapes(layers, hidden, intermediate, vocabulary):
+def shapes(layers: int, hidden: int, intermediate: int, vocabulary: int) -> list[Shapes]:
     """File -> tensor -> shape: a file for the embeddings, and one a layer."""
     square = {f"self_attn.{name}_proj": (hidden, hidden) for name in "qkvo"}
     wide = {"mlp.gate_proj": (intermediate, hidden), "mlp.up_proj": (intermediate, hidden)}
-    layer = {**square, **wide, "mlp.down_proj": (hidden, intermediate)}
+    layer: Shapes = {**square, **wide, "mlp.down_proj": (hidden, intermediate)}
     layer |= {"input_layernorm": (hidden,), "post_attention_layernorm": (hidden,)}
     ends = {"model.embed_tokens.weight": (vocabulary, hidden), "lm_head.weight": (vocabulary, hidden)}
-    files = [{**ends, "model.norm.weight": (hidden,)}]
+    files: list[Shapes] = [{**ends, "model.norm.weight": (hidden,)}]
     return files + [{f"{LAYER.format(i)}{name}.weight": s for name, s in layer.items()} for i in range(layers)]
 
 
-def make_series(folder, sizes, checkpoints):
-    """A base with random weights and checkpoints that drift away from it, bfloat16; made once."""
+def make_series(folder: Path, sizes: dict[str, int], checkpoints: int) -> Path:
+    """A base with random weights and checkpoints that drift away from it, bfloat16; made once. Its recipe."""
     files, rows = shapes(**sizes), []
     for step in range(checkpoints + 1):
         place = folder / f"models/step-{step:05d}"
@@ -61,7 +64,7 @@ def make_series(folder, sizes, checkpoints):
     return folder / "recipe.yaml"
 
 
-def make_tensor(name, shape, step):
+def make_tensor(name: str, shape: tuple[int, ...], step: int) -> torch.Tensor:
     """Of step 0 at an initialiser's size; each step adds a tenth of that, other for each tensor and step."""
     seed = sum(name.encode()) * 1_000_003 + len(name)
     values = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).mul_(0.02)
@@ -70,12 +73,13 @@ def make_tensor(name, shape, step):
     return values.bfloat16()
 
 
-def parity():
+def parity() -> None:
     """Ours beside scipy in float32, and beside scipy's own formula in float64 on the ranks of float32: the reference.
 
     In float32 scipy's rank is the paper's, but its angles carry rounding that depends on the machine's BLAS.
     """
-    generator, worst = np.random.default_rng(0), Counter()
+    generator, other_ranks, largest = np.random.default_rng(0), 0, 0.0
+    rounding: dict[str, float] = {}
     for rows, columns in ((600, 200), (300, 300), (200, 600), (1500, 500), (700, 700), (500, 1500)):
         a = generator.standard_normal((rows, columns))
         b = a + 0.1 * generator.standard_normal((rows, columns))
@@ -96,18 +100,17 @@ def parity():
             cutoff = EPS * max(rows, columns)
             bases = [scipy.linalg.orth(x.double().numpy(), rcond=cutoff) for x in (one, other)]
             exact = np.degrees(np.mean(scipy.linalg.subspace_angles(*bases)))
-            relative = abs(ours - exact) / exact if exact > 1e-3 else 0.0
-            worst["rank"] += ranks != told
-            worst["relative"] = max(worst["relative"], relative)
-            worst[f"float32, {kind}"] = max(worst[f"float32, {kind}"], abs(in_float32 - exact))
+            other_ranks += ranks != told
+            largest = max(largest, abs(ours - exact) / exact if exact > 1e-3 else 0.0)
+            rounding[kind] = max(rounding.get(kind, 0.0), abs(in_float32 - exact))
             print(f"{rows:>5} x {columns:<5}{kind:<14} ranks {ranks} scipy's {told}   ours {ours:.6f}", end="   ")
             print(f"scipy float32 {in_float32:.6f}, float64 {exact:.6f} degrees", flush=True)
-    print(f"other ranks: {worst['rank']}; largest relative difference from float64: {worst['relative']:.1e}")
-    rest = [f"{kind} {degrees:.1e}" for kind, degrees in worst.items() if kind.startswith("float32")]
+    print(f"other ranks: {other_ranks}; largest relative difference from float64: {largest:.1e}")
+    rest = [f"float32, {kind} {degrees:.1e}" for kind, degrees in rounding.items()]
     print(f"scipy in float32 from its float64, degrees at most: {'; '.join(rest)}")
 
 
-def smooth_pair(rows, columns, generator):
+def smooth_pair(rows: int, columns: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Spectra that fall smoothly across the threshold of rank, without a singular value within 3 % of it."""
     size, threshold = min(rows, columns), max(rows, columns) * EPS
     values = np.logspace(0, -6, size)
@@ -117,7 +120,7 @@ def smooth_pair(rows, columns, generator):
     return left * values @ right.T, turned * values @ right.T
 
 
-def speed(folder, checkpoints=8):
+def speed(folder: Path, checkpoints: int = 8) -> None:
     """The paper's numbers of a series: each tensor of one layer and the ends, ours and scipy's way by turns.
 
     Ours reads and decomposes the base once and takes all checkpoints; scipy's way has no use of that, and takes one.
@@ -126,7 +129,7 @@ def speed(folder, checkpoints=8):
     base, *later = (open_model(c) for c in read_series(folder / "models"))
     every, total = np.arange(SMALL["vocabulary"])[:, None].repeat(2, axis=1), np.zeros((2, 2))
 
-    def ours(name):
+    def ours(name: str) -> None:
         one = base.read(name)
         before = Matrix(one) if one.ndim == 2 else one
         for model in later:
@@ -153,17 +156,17 @@ def speed(folder, checkpoints=8):
     print("a square matrix with dead rows: {:.1f} times, {:.1f} times by CPU time".format(*ratios))
 
 
-def directly(before, after):
-    """The paper's way, for one tensor of two models, read as float32."""
+def directly(before: torch.Tensor, after: torch.Tensor) -> tuple[Any, ...]:
+    """The paper's way, for one tensor of two models, read as float32: delta; of a matrix, also angle and rows' l1."""
     a, b = before.float().numpy(), after.float().numpy()
     delta = float(np.mean(np.abs(a - b)))
     if a.ndim == 2:
         return delta, np.degrees(np.mean(scipy.linalg.subspace_angles(a, b))), np.abs(a - b).sum(1)
-    return delta
+    return (delta,)
 
 
-def timed(work, who=resource.RUSAGE_SELF):
-    """Seconds and CPU seconds of some work."""
+def timed(work: Callable[..., object], who: int = resource.RUSAGE_SELF) -> np.ndarray:
+    """[seconds, CPU seconds] of some work."""
     before, begun = resource.getrusage(who), time.monotonic()
     work()
     after = resource.getrusage(who)
@@ -171,13 +174,13 @@ def timed(work, who=resource.RUSAGE_SELF):
     return np.array([time.monotonic() - begun, cpu])
 
 
-def large(folder):
+def large(folder: Path) -> None:
     """The cheap measures of every tensor with the memory that they took, then each measure's time by shape."""
     recipe = make_series(folder, LARGE, 1)
     command = [sys.executable, "analyze/weights.py", "--config", str(recipe), "measures=change,norm", "--overwrite"]
     peak = 0
 
-    def watch():
+    def watch() -> None:
         nonlocal peak
         process = psutil.Popen(command, cwd=ROOT)
         while process.poll() is None:
@@ -202,4 +205,5 @@ def large(folder):
 
 if __name__ == "__main__":
     part, *words = sys.argv[1:]
-    {"parity": parity, "speed": speed, "large": large}[part](*map(Path, words[:1]), *map(int, words[1:]))
+    parts: dict[str, Callable[..., None]] = {"parity": parity, "speed": speed, "large": large}
+    parts[part](*map(Path, words[:1]), *map(int, words[1:]))

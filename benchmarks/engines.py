@@ -5,6 +5,7 @@ python benchmarks/engines.py
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -35,7 +36,7 @@ def main() -> None:
                 print(f"| {epsilon:.0e} | {ranks} | {name} | {losses:.1e} | {weights:.1e} |", flush=True)
 
 
-def compare(ranks: int, steps: int, width: int = 128, **changes: object) -> dict[str, tuple[float, float]]:
+def compare(ranks: int, steps: int, width: int = 128, **changes: Any) -> dict[str, tuple[float, float]]:
     """For ZeRO-1, 2 and 3: largest relative difference from FSDP2 of a step's loss, and of the final weights.
 
     Of the weights it is |ours - theirs| / |theirs| by the 2-norm, of the tensor where it is largest.
@@ -55,15 +56,15 @@ def compare(ranks: int, steps: int, width: int = 128, **changes: object) -> dict
     }
 
 
-def train_each(rank: int, ranks: int, steps: int, width: int, folder: str, changes: dict[str, object]) -> None:
+def train_each(rank: int, ranks: int, steps: int, width: int, folder: str, changes: dict[str, Any]) -> None:
     """One rank: trains the same model with every engine; the first rank writes the losses."""
     store = dist.FileStore(f"{folder}/store", ranks)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
-    shape = {"tokenizer": "", "steps": steps, "sequence_length": LENGTH, "global_batch": BATCH}
+    shape: dict[str, Any] = {"tokenizer": "", "steps": steps, "sequence_length": LENGTH, "global_batch": BATCH}
     shape |= {"micro_batch": MICRO_BATCH, "learning_rate": 3e-3, "warmup_steps": 4, "asynchronous_saving": False}
     shape |= {"shard_from": 0}  # every layer by itself, as those of large models are
     for name in ("FSDP2", "ZeRO-1", "ZeRO-2", "ZeRO-3"):
-        s = Settings(**shape | changes)  # type: ignore[arg-type]
+        s = Settings(**shape | changes)
         if name != "FSDP2":
             s.engine, s.deepspeed = "deepspeed", str(ROOT / f"configs/deepspeed/zero{name[-1]}.json")
         model = small_model(width)
@@ -81,13 +82,11 @@ def train_each(rank: int, ranks: int, steps: int, width: int, folder: str, chang
 def small_model(width: int) -> LlamaForCausalLM:
     """A Llama of four layers; 1.3 million parameters at a width of 128."""
     torch.manual_seed(8446)
-    sizes = {
-        "vocab_size": VOCABULARY,
-        "hidden_size": width,
-        "intermediate_size": 11 * width // 4,
-        "num_hidden_layers": 4,
-    }
-    return LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=4, max_position_embeddings=LENGTH))
+    config = LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=width, intermediate_size=11 * width // 4, num_hidden_layers=4,
+        num_attention_heads=4, max_position_embeddings=LENGTH,
+    )  # fmt: skip
+    return LlamaForCausalLM(config)
 
 
 def train_step(engine: FsdpEngine | DeepSpeedEngine, step: int, rank: int, ranks: int, s: Settings) -> float:

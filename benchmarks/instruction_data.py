@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -29,7 +30,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             write_rows(Path(name) / "rows.jsonl", rows)
             columns = {"path": f"{name}/rows.jsonl", "prompt": ["question"], "answer": "answer"}
-            section = {"sets": {"made": columns}, "duplicates": "near", "language": {"language": "da"}}
+            section: dict[str, Any] = {"sets": {"made": columns}, "duplicates": "near", "language": {"language": "da"}}
             section |= {"validation_share": 0.01, "decontaminate": contaminated(Path(name) / "items.jsonl")}
             recipe = {"run_dir": f"{name}/run", "instructions": section}
             (Path(name) / "recipe.yaml").write_text(yaml.safe_dump(recipe))

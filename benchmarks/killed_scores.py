@@ -89,7 +89,7 @@ def disturb(start: Callable[[], psutil.Popen], records: Callable[[], list[Path]]
     Every other kill waits for a new record first, so that half of them hit the scoring, not what comes before. What is
     kept when a process is killed is not made again by a later one.
     """
-    rng, moments, kept = random.Random(SEED), [], dict[Path, bytes]()
+    rng, moments, kept = random.Random(SEED), list[str](), dict[Path, bytes]()
     while len(moments) < kills:
         process, begun = start(), time.monotonic()
         while len(moments) % 2 and len(records()) == len(kept) and process.poll() is None:

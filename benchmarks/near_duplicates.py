@@ -96,8 +96,8 @@ def main() -> None:
             pairs = zip(range(WINDOWS, WINDOWS + COPIES), originals, similar, strict=True)
             found = sum(j >= SIMILAR and not removed.isdisjoint(pair) for *pair, j in pairs)
             recall, precision = found / sum(j >= SIMILAR for j in similar), found / len(removed)
-            rate = f"{rates[tool]:,.0f} documents per CPU second"
-            print(f"{tool:<10} recall {recall:.3f}  precision {precision:.3f}  {rate}", flush=True)
+            speed = f"{rates[tool]:,.0f} documents per CPU second"
+            print(f"{tool:<10} recall {recall:.3f}  precision {precision:.3f}  {speed}", flush=True)
         for tool, rate in list(rates.items())[1:]:
             print(f"ours / {tool}: {rates['ours'] / rate:.1f} times its documents per CPU second")
 

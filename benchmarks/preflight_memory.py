@@ -9,6 +9,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -17,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from transformers import AutoModelForCausalLM
 
@@ -42,7 +44,8 @@ TOY = {
 SEVEN_BILLION = Settings(
     tokenizer="none", architecture=LLAMA, sequence_length=4096, global_batch=8, steps=3, precision="bfloat16"
 )
-CASES = [  # activation checkpointing, micro-batch, cross-entropy
+CASES: list[tuple[Literal["none", "selective", "full"], int, Literal["whole", "chunked"]]] = [
+    # activation checkpointing, micro-batch, cross-entropy
     ("none", 1, "whole"),
     ("none", 1, "chunked"),
     ("selective", 1, "chunked"),
@@ -76,16 +79,22 @@ def states() -> None:
     tokens_BT = torch.zeros(1, 32, dtype=torch.long)
     gradients: list[int] = []
     for parameter in engine.model.parameters():
-        parameter.register_post_accumulate_grad_hook(lambda p: gradients.append(p.grad.to_local().nbytes))
+        parameter.register_post_accumulate_grad_hook(lambda p: gradients.append(local_bytes(p.grad)))
     engine.step(Batch(tokens_BT, tokens_BT, None), 1e-3, Guard(None, [], ranks.device))
     moments = [
-        state[key].to_local().nbytes for state in engine.optimizer.state.values() for key in ("exp_avg", "exp_avg_sq")
+        local_bytes(state[key]) for state in engine.optimizer.state.values() for key in ("exp_avg", "exp_avg_sq")
     ]
-    weights = [p.to_local().nbytes for p in engine.model.parameters()]
+    weights = [local_bytes(parameter) for parameter in engine.model.parameters()]
     found = {"weights": sum(weights), "gradients": sum(gradients), "AdamW's moments": sum(moments)}
     for name, predicted in fsdp_states(study.shape, ranks.count).items():
         show(f"toy on {ranks.count} rank(s) of {ranks.device.type}: {name}, bytes", predicted, found[name])
     dist.destroy_process_group()
+
+
+def local_bytes(tensor: torch.Tensor) -> int:
+    """What a rank holds of a sharded tensor."""
+    assert isinstance(tensor, DTensor), type(tensor)
+    return tensor.to_local().nbytes
 
 
 def simulated() -> None:
@@ -132,15 +141,16 @@ def measured() -> None:
         return
     for checkpointing, micro_batch, loss in CASES:
         with tempfile.TemporaryDirectory() as folder:
-            s = {"activation_checkpointing": checkpointing, "micro_batch": micro_batch, "cross_entropy": loss}
-            s |= {"architecture": LLAMA, "tokenizer": "none", "precision": "bfloat16", "sequence_length": 4096}
-            s |= {"global_batch": 8, "steps": 100, "warmup_steps": 0}
+            s: dict[str, Any] = {"architecture": LLAMA, "tokenizer": "none", "precision": "bfloat16"}
+            s |= {"sequence_length": 4096, "global_batch": 8, "steps": 100, "warmup_steps": 0}
+            s |= {"activation_checkpointing": checkpointing, "micro_batch": micro_batch, "cross_entropy": loss}
             recipe = {"run_dir": folder, "pretrain": s, "preflight": {"machine": "1xH200", "dry_run": True}}
             Path(folder, "recipe.yaml").write_text(yaml.safe_dump(recipe))
             command = [sys.executable, "pretrain/preflight.py", "--config", f"{folder}/recipe.yaml"]
             subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
             found = read_json(Path(folder) / "preflight/plan.json")["dry run"]["compared"]["allocated, GiB"]
-        show(f"7B on {name}: {checkpointing}, batch {micro_batch}, {loss} loss", *found.values(), "GiB")
+        what = f"7B on {name}: {checkpointing}, batch {micro_batch}, {loss} loss"
+        show(what, found["predicted"], found["measured"], "GiB")
 
 
 if __name__ == "__main__":

@@ -82,13 +82,14 @@ def train(folder: Path, asynchronous: bool) -> None:
     from pretrain.ranks import Ranks
     from pretrain.recipe import Settings
 
+    shape: dict[str, Any] = {**TINY, **LARGER}
     s = Settings(
-        "made", architecture={**TINY, **LARGER}, steps=STEPS, micro_batch=SEQUENCES,
+        "made", architecture=shape, steps=STEPS, micro_batch=SEQUENCES,
         asynchronous_saving=asynchronous, keep_resumable=len(SAVED),
     )  # fmt: skip
     ranks = Ranks(s.hang_minutes)
     torch.manual_seed(s.seed)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**s.architecture), dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**shape), dtype=torch.float32)
     engine, guard = FsdpEngine(model, ranks.device, s), Guard(None, [], ranks.device)
     tokens_BT = torch.randint(model.config.vocab_size, (STEPS * SEQUENCES, LENGTH + 1))
     batches = [Batch(rows_BT[:, :-1], rows_BT[:, 1:].contiguous(), None) for rows_BT in tokens_BT.split(SEQUENCES)]

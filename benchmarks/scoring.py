@@ -86,7 +86,7 @@ def main() -> None:
             print(f"  items a second by the {unit}: {told}; ratio {ratio:.2f}", flush=True)
 
 
-def timed(work: Callable[[], Answers]) -> tuple[tuple[float, float], Answers]:
+def timed(work: Callable[..., Answers]) -> tuple[tuple[float, float], Answers]:
     """(seconds by the clock, CPU seconds) of some work, and what it gives."""
     clock, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
     found = work()

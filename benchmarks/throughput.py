@@ -156,7 +156,7 @@ def time_engine(s: Settings, arguments: argparse.Namespace) -> tuple[float, floa
     ranks = Ranks(s.hang_minutes)
     model = make_model(s, ranks.device)
     engine, guard = FsdpEngine(model, ranks.device, s), Guard(None, [], ranks.device)
-    tokens_BT = torch.randint(s.architecture["vocab_size"], (SEQUENCES, s.sequence_length + 1))
+    tokens_BT = torch.randint(study.config.vocab_size, (SEQUENCES, s.sequence_length + 1))
     positions_BT = torch.arange(s.sequence_length).expand(SEQUENCES, -1) % DOCUMENT if s.isolate_documents else None
     batch = Batch(tokens_BT[:, :-1].contiguous(), tokens_BT[:, 1:].contiguous(), positions_BT)
     if ranks.device.type == "cuda":
@@ -190,6 +190,7 @@ def make_model(s: Settings, device: "torch.device") -> "PreTrainedModel":
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    assert s.architecture is not None
     torch.manual_seed(s.seed)
     with device:
         return AutoModelForCausalLM.from_config(AutoConfig.for_model(**s.architecture), dtype=torch.float32)
@@ -231,9 +232,9 @@ def time_trainer(s: Settings, options: dict[str, Any]) -> tuple[float, float]:
             use_cpu=device.type == "cpu", save_strategy="no", logging_strategy="no", report_to=[], disable_tqdm=True,
             **options,
         )  # fmt: skip
-        tokens_BT = torch.randint(s.architecture["vocab_size"], (SEQUENCES * (WARM_UP + TIMED), s.sequence_length))
-        examples = [{"input_ids": row, "labels": row} for row in tokens_BT]
         model = make_model(s, device)
+        tokens_BT = torch.randint(model.config.vocab_size, (SEQUENCES * (WARM_UP + TIMED), s.sequence_length))
+        examples = [{"input_ids": row, "labels": row} for row in tokens_BT]
         parameters = sum(p.numel() for p in model.parameters())
         Trainer(model, arguments, train_dataset=examples, callbacks=[Clock()]).train()
     return marks[1].since(marks[0]) / TIMED, flops_per_token(model.config, parameters, s.sequence_length)

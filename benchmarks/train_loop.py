@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.made_run import TINY, make_run
 from pretrain.recipe import Settings, total_steps
@@ -91,7 +92,11 @@ def run_other(name: str, base: Path) -> dict[str, float | None]:
         if step % BLOCK == 0:
             clocks.append(time.perf_counter())
 
-    loss = trainer(s, base, tick) if name == "trainer" else plain_loop(s, base, tick, sharded=name == "sharded")
+    loss = None
+    if name == "trainer":
+        trainer(s, base, tick)
+    else:
+        loss = plain_loop(s, base, tick, sharded=name == "sharded")
     return {"seconds": median_step(clocks), "loss": loss}
 
 
@@ -146,7 +151,7 @@ def trainer(s: Settings, base: Path, tick: Callable[[int], None]) -> None:
     from snakmodel.shards import TokenStream, open_shards
 
     class Clock(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             tick(state.global_step)
 
     stream = TokenStream(open_shards(base / "shards", "train"), s.sequence_length)

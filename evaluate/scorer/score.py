@@ -1,7 +1,7 @@
 """One evaluation set under one model: what it answers to each item, and the measures of these answers."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -100,8 +100,9 @@ def answer(model: Any, tokenizer: Any, loaded: Loaded, window: int, batch_tokens
 
     Items whose prompts hold equally many examples are answered together, since these have most in common.
     """
-    examples, written = loaded.examples, loaded.testset.task in WRITTEN
-    most = loaded.testset.answer_tokens or ANSWER_TOKENS.get(loaded.testset.task or "", 256)
+    examples, task = loaded.examples, loaded.testset.task
+    assert task is not None
+    written, most = task in WRITTEN, loaded.testset.answer_tokens or ANSWER_TOKENS.get(task, 256)
     if loaded.wording is None:
         prompts = [Prompt(example.slots["text"], [], 0, False) for example in examples]
         options = [example.options for example in examples]
@@ -109,7 +110,7 @@ def answer(model: Any, tokenizer: Any, loaded: Loaded, window: int, batch_tokens
         options = [[f" {option}" for option in example.options] for example in examples]
         different = sorted({option for each in options for option in each})
         room = most if written else 3 + max(len(ids) for ids in encode(tokenizer, different))
-        if loaded.testset.task == "entities":  # what is given of the answer takes room too
+        if task == "entities":  # what is given of the answer takes room too
             empty = {name: ["x"] for name in loaded.wording.labels.values()}
             room += len(encode(tokenizer, [begin_list(empty, "x")])[0])
         prompts = make_prompts(tokenizer, loaded.wording, loaded.shots, examples, window, room)
@@ -117,7 +118,7 @@ def answer(model: Any, tokenizer: Any, loaded: Loaded, window: int, batch_tokens
     for kept in sorted({prompt.shots for prompt in prompts}):
         group = [number for number, prompt in enumerate(prompts) if prompt.shots == kept]
         if written:
-            if loaded.testset.task == "entities" and loaded.wording:
+            if task == "entities" and loaded.wording:
                 names = list(loaded.wording.labels.values())
                 texts_asked = [prompts[number].text for number in group]
                 found = write_lists(model, tokenizer, texts_asked, names, most, window, batch_tokens)
@@ -191,6 +192,6 @@ def measure(loaded: Loaded, answered: Answered, resamples: np.ndarray, judges: J
     return Measured(raw, metrics[0], chance and 100 * chance, items, failed, answered.shots, answered.cut)
 
 
-def averages(each: dict[str, Sequence[float]], resamples: np.ndarray) -> list[Scores]:
+def averages(each: Mapping[str, Sequence[float]], resamples: np.ndarray) -> list[Scores]:
     """Of each resample the mean of the items' scores."""
     return [{name: float(np.mean(np.array(scores)[chosen])) for name, scores in each.items()} for chosen in resamples]
