@@ -17,6 +17,7 @@ from plot.divergence import EXTENTS, over_steps, read_distances
 from plot.extents import DEGREES, Measure
 from plot.paper import FILES, choose, read_paper
 from plot.scores import Way, find_curves, is_number, name_axis, name_way, split_ways, tell, tell_way
+from plot.shared_axis import SHARE, STEPS, find_axis, last_steps, scale_steps
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import PRETRAINED, Run, stage_of
 from snakmodel.records import begin, read_json
@@ -26,7 +27,6 @@ PAPER, PAPER_STEPS = "paper", 12_500
 PAPER_ROWS = ("LLaMA2-7B base", "SnakModel-7B base", "SnakModel-7B instruct")  # drawn as levels
 PAPER_BASE, PAPER_CURVE = {"comparison": "llama2-base"}, f"{PAPER}: SnakModel-7B base"  # of its distances
 TYPES = ("lm_head", "embed_tokens", "gate_proj")  # whose angles over the steps the paper shows apart
-STEPS, SHARE = "pre-training steps", "share of the run (%)"
 
 Curves = dict[str, list[style.Row]]
 
@@ -52,14 +52,15 @@ def main() -> None:
     work = begin(command, folder, {**inputs, **(FILES if s.paper else {})}, derived=True)
     if work is None:
         return
-    scores = {name: read_scores(s, files) for name, files in found.items()}
-    weights = {name: read_weights(s, files) for name, files in found.items()}
+    scores, weights = {}, {}
+    for name, files in found.items():
+        scores[name], weights[name] = read_run(s, files)
     if not any([*scores.values(), *weights.values()]):
         raise BadInput(
             f"{command.config}: plot_compare.series: {', '.join(s.series)} is in the scores and weights of none of "
             f"{', '.join(found)}; name a series that was scored or measured"
         )
-    axis = find_axis(command, found, {name: [*scores[name], *weights[name]] for name in found})
+    axis = find_axis(command.config, s.over, found, {name: [*scores[name], *weights[name]] for name in found})
     drawn = compare_scores(s, scores, axis, folder)
     if s.paper and not drawn:
         print(tell_missing([row for rows in scores.values() for row in rows], recipes_of(command, found)), flush=True)
@@ -83,46 +84,26 @@ def find_runs(command: Command[Settings]) -> dict[str, dict[str, Path]]:
                 f"{path} holds neither scores nor analysis/weights.parquet: run evaluate/collect.py or "
                 "analyze/weights.py of its recipe first, or correct runs"
             )
-        files |= style.find_axes(run)
+        files |= style.find_series(run)
         found[path.name if names.count(path.name) == 1 else path.as_posix()] = files
     return found
 
 
-def find_axis(command: Command[Settings], found: dict[str, dict[str, Path]], runs: dict[str, list[style.Row]]) -> str:
-    """What the x axis is: the share of a run, or what all series that are drawn count."""
-    if command.settings.over == "share":
-        return SHARE
-    counted: dict[str, list[str]] = {}
-    for name, rows in runs.items():
-        axes = style.read_axes(found[name])
-        for series in style.group(rows, "series"):
-            counted.setdefault(axes.get(series, STEPS), []).append(f"{name}: {series}")
-    if len(counted) > 1:
-        told = "; ".join(f"{', '.join(names)} by {axis}" for axis, names in counted.items())
-        raise BadInput(f"{command.config}: plot_compare: on no one axis: {told}; choose series, or say over=share")
-    return next(iter(counted))
-
-
-def read_scores(s: Settings, files: dict[str, Path]) -> list[style.Row]:
-    """A run's primary scores of the chosen series."""
-    if "scores" not in files:
-        return []
-    rows = [row for row in read_json(files["scores"] / "scores.json")["rows"] if row["primary"] and is_number(row)]
-    rows = [row for row in rows if row["series"] in s.series and row["step"] is not None]
-    axes = style.read_axes(files)
-    last: dict[str, int] = {}
-    for row in rows:  # of series that count the same
-        counted = axes.get(row["series"], STEPS)
-        last[counted] = max(row["step"], last.get(counted, 0))
-    by_series = style.group(rows, "series")
-    scaled = [scale_steps(s, mine, last[axes.get(series, STEPS)]) for series, mine in by_series.items()]
-    return sorted((row for mine in scaled for row in mine), key=lambda row: row["step"])
-
-
-def scale_steps(s: Settings, rows: list[style.Row], last: int) -> list[style.Row]:
-    """Rows whose `step` is what the x axis counts; last: the last step of their run."""
-    factor = 1 if s.over == "steps" else 100 / max(last, 1)
-    return [{**row, "step": row["step"] * factor} for row in rows]
+def read_run(s: Settings, files: dict[str, Path]) -> tuple[list[style.Row], list[style.Row]]:
+    """A run's primary scores and distances from the base, of the chosen series, over what the x axis counts."""
+    scores, weights = [], []
+    if "scores" in files:
+        rows = read_json(files["scores"] / "scores.json")["rows"]
+        scores = [row for row in rows if row["primary"] and is_number(row) and row["step"] is not None]
+        scores.sort(key=lambda row: row["step"])
+    if "weights" in files:
+        weights = [row for row in read_distances(files["weights"]) if row["against"] == "base"]
+    last = last_steps(files, [*scores, *weights])
+    scaled = [
+        [scale_steps(s.over, row, last[row["series"]]) for row in rows if row["series"] in s.series]
+        for rows in (scores, weights)
+    ]
+    return scaled[0], scaled[1]
 
 
 def draw_panels(
@@ -153,24 +134,21 @@ def compare_scores(s: Settings, runs: dict[str, list[style.Row]], axis: str, fol
         }
         ways = split_ways([row for rows in of_kind.values() for row in rows])
         for way in ways:
-            panels: dict[str, Curves] = {}
-            measures: dict[str, Measure] = {}
             likewise = {name: ours for name, rows in of_kind.items() if (ours := split_ways(rows).get(way))}
-            for name, mine in likewise.items():
-                for label, curve in find_curves(mine).items():
-                    measures[label] = style.measure_of(curve[0]["metric"])
-                    for series, ours in style.group(curve, "series").items():
-                        panels.setdefault(label, {})[f"{name}: {series}"] = ours
+            named = [row | {"curve": f"{name}: {row['series']}"} for name, rows in likewise.items() for row in rows]
+            sets = find_curves(named)  # of all runs at once: what one of them calls a set is what all do
+            panels: dict[str, Curves] = {label: style.group(rows, "curve") for label, rows in sets.items()}
+            measures = [style.measure_of(rows[0]["metric"]) for rows in sets.values()]
             if s.paper and kind == "tasks":
                 levels += add_paper_levels(way, panels)
             names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
             if len(names) < 2:
                 print(f"{names[0]}: {kind} not drawn: nothing beside it by {tell_way(way)}", flush=True)
                 continue
-            lowest = min(measure.low for measure in measures.values())
+            lowest = min(measure.low for measure in measures)
             ylabel = name_axis(lowest) if kind == "tasks" else "Bits per byte"
             legend = {"title": tell_way(way), "title_fontsize": layout.SMALL}
-            figure = draw_panels(panels, list(measures.values()), axis, ylabel, names, **legend)
+            figure = draw_panels(panels, measures, axis, ylabel, names, **legend)
             title = f"{'Task scores' if kind == 'tasks' else 'Held-out text'}: {', '.join(likewise)} compared"
             style.save(figure, folder, f"{kind}{name_way(way, list(ways))}", title, tell(way, axis))
     return levels
@@ -215,14 +193,6 @@ def tell_missing(rows: list[style.Row], recipes: list[str]) -> str:
     )
 
 
-def read_weights(s: Settings, files: dict[str, Path]) -> list[style.Row]:
-    """A run's distances of the chosen series from their base."""
-    if "weights" not in files:
-        return []
-    rows = read_distances(files["weights"])
-    return [row for row in rows if row["series"] in s.series and row["against"] == "base"]
-
-
 def compare_divergence(s: Settings, runs: dict[str, list[style.Row]], axis: str, folder: Path) -> None:
     """Angles over the steps of what the paper shows, and by type at each run's last step."""
     if not any(runs.values()):
@@ -234,8 +204,7 @@ def compare_divergence(s: Settings, runs: dict[str, list[style.Row]], axis: str,
             label, last = f"{name}: {series}", max(row["step"] for row in mine)
             for kind, curves in zip(TYPES, panels.values(), strict=True):
                 wanted = [row for row in mine if (row["type"], row["measure"]) == (kind, "subspace_angle")]
-                points = over_steps(wanted) if wanted else []
-                curves |= {label: scale_steps(s, points, last)} if points else {}
+                curves |= {label: over_steps(wanted)} if wanted else {}
             for measure, drawn in bars.items():
                 drawn[label] = by_type([row for row in mine if row["step"] == last and row["measure"] == measure])
     degenerate = {(row["type"], row["measure"]) for rows in runs.values() for row in rows if row["degenerate"]}
@@ -284,7 +253,7 @@ def add_paper_angles(s: Settings, panels: dict[str, Curves]) -> None:
             {**cell, "low": cell["value"] - (cell["tolerance"] or 0), "high": cell["value"] + (cell["tolerance"] or 0)}
             for cell in cells
         ]
-        curves[PAPER_CURVE] = scale_steps(s, points, PAPER_STEPS)
+        curves[PAPER_CURVE] = [scale_steps(s.over, point, PAPER_STEPS) for point in points]
 
 
 def add_paper_types(bars: dict[str, dict[str, list[style.Row]]]) -> None:

@@ -6,6 +6,7 @@ Two figures a series: over the steps, and the losses of the others against the g
 """
 
 from pathlib import Path
+from typing import Any
 
 from plot import style
 from plot.chart import known
@@ -62,18 +63,22 @@ def draw_trade(series: str, rows: list[style.Row], folder: Path) -> None:
         return
     figure, axes = style.new_figure(style.COLUMN, 2.6)
     panel, gained = axes[0, 0], {row["step"]: 0 - row["value"] for row in changes.pop(learnt)}
+    shown: set[int] = set()
     for place, (language, mine) in enumerate(changes.items(), start=1):
-        points = [{**row, "step": gained[row["step"]], "at": row["step"]} for row in mine if row["step"] in gained]
-        if not points:
+        both = [row for row in mine if row["step"] in gained]
+        if not both:
             continue  # no step has a number for both
-        style.draw_curve(panel, language, points, place)
-        for row in points[:1] + points[1:][-1:]:
-            beside = {"textcoords": "offset points", "ha": "right", "fontsize": 6}
-            panel.annotate(f"step {row['at']:,}", (row["step"], row["value"]), (-2, 4), **beside)
+        style.draw_curve(panel, language, [{**row, "step": gained[row["step"]]} for row in both], place)
+        shown |= {row["step"] for row in both}
     panel.axhline(0, color="black", linewidth=0.6, linestyle=":", label="_zero")
     panel.margins(x=0.15)
     left, right = panel.get_xlim()
     panel.set_xlim(widen(left, right, CHANGE))
+    ends = sorted({min(shown), max(shown)}, key=lambda step: gained[step]) if shown else []
+    for step, side, by in zip(ends, ("right", "left"), (-2, 2), strict=False):  # apart, however near the steps lie
+        panel.axvline(gained[step], color="black", linewidth=0.6, linestyle=":", label="_step")
+        above: Any = {"xycoords": panel.get_xaxis_transform(), "textcoords": "offset points", "ha": side, "fontsize": 6}
+        panel.annotate(f"step {step:,}", (gained[step], 1), (by, 3), **above)
     style.bound(panel, CHANGE)
     panel.set(xlabel=f"{learnt}: gained (bits per byte)", ylabel="Lost (bits per byte)")
     figure.legend(loc="outside lower center", ncols=3)

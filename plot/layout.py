@@ -34,9 +34,9 @@ def broken(name: str, inches: float) -> str:
     capitals = sum(map(str.isupper, name)) / max(len(name), 1)
     letters = max(int(72 * inches / ((LETTER + CAPITAL * capitals) * SMALL)), KEY)
     lines = [""]
-    for word in re.findall(rf"[^\s_/-]{{1,{letters - 1}}}[\s_/-]?|[\s_/-]", name):
+    for word in re.findall(rf"[^\s_/-]{{1,{letters - 1}}}[_/-]?\s?|[_/-]?\s|[_/-]", name):  # with the space after it
         if len(lines[-1] + word.rstrip()) > letters:
-            lines[-1] += "" if lines[-1][-1:] in " _/-" else INSIDE
+            lines[-1] += "" if lines[-1].endswith(" ") else INSIDE
             lines.append("")
         lines[-1] += word
     return "\n".join(line.strip(" ") for line in lines)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from itertools import groupby
 from math import nan
 from operator import itemgetter
@@ -10,7 +9,7 @@ from typing import Any
 
 MOST_SPOKEN = 30  # points of a dense curve that are told in words; the CSV has all
 
-INSIDE = "\u200b"  # at the end of a line that breaks inside a word: it takes no room
+INSIDE = "\u200b"  # at the end of a line that breaks where no space is: it takes no room
 
 Row = dict[str, Any]
 
@@ -72,8 +71,8 @@ def name_panel(axes: Any) -> str:
 
 
 def whole(name: str) -> str:
-    """A name that stands on several lines as one; it was broken between words, after - _ / or before @."""
-    return re.sub(rf"(?<=[/_-])\n|{INSIDE}\n|\n(?=@)", "", name).replace("\n", " ")
+    """A name that stands on several lines as one; where it was not broken at a space, the line ends so."""
+    return name.replace(f"{INSIDE}\n", "").replace("\n", " ")
 
 
 def to_csv(rows: list[Row]) -> str:

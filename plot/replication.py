@@ -21,7 +21,7 @@ from plot.paper import FILES, Cell, independent, read_paper
 from plot.run_facts import find_inputs, read_facts
 from plot.scores import is_number
 from snakmodel.config import BadInput, knob, read_command, run_script
-from snakmodel.paths import PRETRAINED
+from snakmodel.paths import PRETRAINED, model_name
 from snakmodel.printed_tables import to_markdown
 from snakmodel.records import begin, read_json, write_text
 
@@ -118,8 +118,7 @@ def table_rows(s: Settings, scores: list[Row], config: Path) -> list[Row]:
 
 def is_model(row: Row, name: str | None) -> bool:
     """Whether a score is of SERIES@STEP, or of the baseline of that name."""
-    mine = row.get("name") if row["step"] is None else f"{row['series']}@{row['step']}"
-    return name is not None and mine == name
+    return name is not None and model_name(row) == name
 
 
 def score_of(rows: list[Row], column: dict[str, str]) -> Ours:
@@ -236,7 +235,7 @@ def told(row: Row, column: str, sources: list[str]) -> str:
     if column == "paper" and value is None:
         return "not known"
     if column == "tolerance" and value is None and row["paper"] is not None:
-        return "none"
+        return "not told"
     if value is None:
         return "–"
     return value if isinstance(value, str) else in_full(value)

@@ -96,9 +96,8 @@ def read_scores(path: Path | None, axes: dict[str, str]) -> list[Row]:
         for label, curve in scores.find_curves(mine).items():
             for row in curve:
                 row["label"] = label
-        beside = [{**row, "name": row["name"] or row["model"]} for row in mine if row["step"] is None]
-        steps = sorted((row for row in mine if row["step"] is not None), key=lambda row: row["step"])
-        for series, found in (style.group(steps, "series") or {"": []}).items():  # or baselines alone
+        beside, by_series = scores.split_series(sorted(mine, key=lambda row: row["step"] or 0))
+        for series, found in by_series.items():
             counted = axes.get(series, "step")
             groups.append({"series": series, **told, "counted": counted, "rows": found, "beside": beside})
             beside = []

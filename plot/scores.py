@@ -7,6 +7,7 @@ pre-training, also of models tuned on them, or what the series counts instead: e
 """
 
 import re
+from collections import Counter
 from itertools import groupby
 from math import floor
 from pathlib import Path
@@ -17,7 +18,7 @@ from plot.chart import known, push_apart
 from plot.extents import BITS, MCC, POINTS
 from snakmodel.config import run_script
 from snakmodel.intervals import INTERVALS
-from snakmodel.paths import Run
+from snakmodel.paths import Run, model_name
 from snakmodel.records import read_json
 
 GREY = "#666666"
@@ -51,17 +52,18 @@ def name_way(way: Way, ways: list[Way]) -> str:
 
 
 def find_curves(rows: list[style.Row]) -> dict[str, list[style.Row]]:
-    """The curves of a figure by their labels, known tasks first; few-shot or zero-shot is said where both are."""
+    """The curves of a figure by their labels, known tasks first; what tells them apart is said where it has to be."""
     curves: dict[tuple[Any, ...], list[style.Row]] = {}
     for row in rows:
         curves.setdefault(curve_of(row), []).append(row)
-    named: dict[str, list[style.Row]] = {}
-    told = len({shots for _, _, shots in curves} - {None}) > 1
+    several = len({shots for _, metric, shots in curves if metric != style.HELD_OUT}) > 1
+    labels = {}
     for key in sorted(curves, key=lambda key: (style.order_of(key[0]), str(key))):
-        mine = curves[key]
-        label = style.label(mine[0]) + (f", {tell_shots(key[2])}" if told and key[2] is not None else "")
-        named[f"{label}, {key[0]}" if label in named else label] = mine  # another set of a task that is there
-    return named
+        _, metric, shots = key
+        how = f", {tell_shots(shots) or 'prompting not told'}" if several and metric != style.HELD_OUT else ""
+        labels[key] = style.label(curves[key][0]) + how
+    alike = Counter(labels.values())  # several sets of one task
+    return {f"{label}, {key[0]}" if alike[label] > 1 else label: curves[key] for key, label in labels.items()}
 
 
 def looks_of(rows: list[style.Row]) -> dict[tuple[Any, ...], tuple[int, bool]]:
@@ -200,8 +202,10 @@ def split_figures(rows: list[style.Row]) -> dict[Way, list[style.Row]]:
 
 
 def split_series(rows: list[style.Row]) -> tuple[list[style.Row], dict[str, list[style.Row]]]:
-    """The baselines among rows of one way of scoring, and the figures that they stand in: a series each, or alone."""
-    baselines = [row for row in rows if row["step"] is None]
+    """The baselines among rows of one way of scoring, each by a name of its own, and the figures that they stand in: a
+    series each, or alone.
+    """
+    baselines = [{**row, "name": model_name(row)} for row in rows if row["step"] is None]
     series = style.group([row for row in rows if row["step"] is not None], "series")
     return baselines, series or ({"baselines": []} if baselines else {})
 

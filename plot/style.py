@@ -14,7 +14,7 @@ import yaml
 
 from plot.chart import unbroken
 from plot.extents import BITS, MCC, POINTS, Measure, widen
-from plot.read_back import Row, in_words, read_back, read_panel, to_csv
+from plot.read_back import INSIDE, Row, in_words, read_back, read_panel, to_csv
 from snakmodel.config import BadInput, NoSettings, read_command
 from snakmodel.paths import PRETRAINED, Run, stage_of
 from snakmodel.records import begin, read_json, write_beside, write_text
@@ -50,17 +50,27 @@ def find_analysis(run: Run, section: str, ending: str) -> Inputs:
     return {section: path, **find_axes(run)}
 
 
+def find_series(run: Run) -> Inputs:
+    """series.json of every series that has one here."""
+    files = {PRETRAINED: run.series(PRETRAINED) / "series.json"}
+    files |= {path.parent.name: path for path in sorted(run.folder("merge").glob("*/series.json"))}
+    return {f"series.{series}": path for series, path in files.items() if path.is_file()}
+
+
 def find_axes(run: Run) -> Inputs:
     """series.json of every series whose steps are not those of pre-training."""
-    files = [run.series(PRETRAINED) / "series.json", *sorted(run.folder("merge").glob("*/series.json"))]
-    counting = [path for path in files if path.is_file() and read_json(path).get("axis")]
-    return {f"series.{PRETRAINED if path == files[0] else path.parent.name}": path for path in counting}
+    return {name: path for name, path in find_series(run).items() if read_json(path).get("axis")}
+
+
+def read_series(inputs: Inputs) -> dict[str, Any]:
+    """Series -> its series.json, of those that find_series or find_axes has found."""
+    found = {name.removeprefix("series."): path for name, path in inputs.items() if name.startswith("series.")}
+    return {series: read_json(path) for series, path in found.items()}
 
 
 def read_axes(inputs: Inputs) -> dict[str, str]:
-    """Series -> what its steps count ("epochs"), of those that find_axes has found."""
-    found = {name.removeprefix("series."): path for name, path in inputs.items() if name.startswith("series.")}
-    return {series: str(read_json(path)["axis"]) for series, path in found.items()}
+    """Series -> what its steps count ("epochs"), where that is not steps of pre-training."""
+    return {series: found["axis"] for series, found in read_series(inputs).items() if found.get("axis")}
 
 
 def group(rows: list[Row], key: str) -> dict[Any, list[Row]]:
@@ -229,7 +239,7 @@ def look(place: int) -> tuple[str, str]:
 def name_ticks(axis: Any, names: Iterable[str]) -> None:
     """Names the places 0, 1, ... of an axis; long names ("ORG/NAME@COMMIT") are broken, commits cut."""
     commits = [re.sub(r"@([0-9a-f]{8})[0-9a-f]{4,}$", r"@\1", name) for name in names]
-    broken = [name.replace("/", "/\n").replace("@", "\n@") for name in commits]
+    broken = [name.replace("/", f"/{INSIDE}\n").replace("@", f"{INSIDE}\n@") for name in commits]
     axis.set_ticks(range(len(broken)), broken)
 
 

@@ -9,8 +9,10 @@ Everything of one run lies beneath its `run_dir` (`out/tiny`, say):
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from snakmodel.settings import BadInput, nearest
 
@@ -114,6 +116,16 @@ def step_of(name: str) -> int | None:
     """The step that a folder name stands for, or None: "step-00500" -> 500."""
     match = re.fullmatch(r"step-(\d{5,})", name)
     return int(match.group(1)) if match else None
+
+
+def model_name(row: Mapping[str, Any]) -> str:
+    """What the model of a score is called, unlike all others: SERIES@STEP, a baseline's name, or "SERIES NAME".
+
+    The last one is of a model that was scored elsewhere (collect.also): two such files may hold the same name.
+    """
+    if row["step"] is not None:
+        return f"{row['series']}@{row['step']}"
+    return row["name"] if row["series"] == BASELINES else f"{row['series']} {row['name']}"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Figures of whatever a run has, and of several runs: pytest tests/test_figures.py"""
+"""Figures of whatever a run has: pytest tests/test_figures.py"""
 
 import csv
 import json
+import re
 import warnings
 
 import pytest
@@ -9,7 +10,7 @@ from conftest import run_main, write_recipe
 
 from analyze.pairs import write_table
 from analyze.weights import COLUMNS
-from plot import compare, divergence, embeddings, scores
+from plot import divergence, embeddings, replication, report, scores
 from plot.style import PAGE, new_figure, save
 from snakmodel.paths import Run
 from snakmodel.records import write_json
@@ -116,6 +117,25 @@ def test_names_with_slashes_and_revisions_make_files_and_baselines_stand_beside_
     assert values(alone["tasks-baselines-scandeval-13.3.0"]) == [("a/b", "45.5")]
 
 
+def test_models_of_one_name_that_were_scored_elsewhere_stand_apart_in_figure_report_and_sheet(draw, tmp_path):
+    mine = [score(step, value=50.0) for step in (0, 50)]
+    others = [score(None, value=v, series=series, name="org/m") for series, v in (("one", 10.0), ("two", 90.0))]
+    _, figures = draw([*mine, *others, score(None, value=70.0, series="baselines", name="m")])
+    drawn = figures["tasks-pretrained-scandeval-13.3.0"]
+    beside = {row["x"]: row["value"] for row in drawn if row["panel"] == "Baselines"}
+    assert beside == {"one org/m": "10.0", "two org/m": "90.0", "m": "70.0"}
+    models = {"Viking-7B": "two org/m", "LLaMA2-7B chat": "m"}
+    recipe = write_recipe(tmp_path / "recipe.yaml", report={}, replication={"models": models})
+    run_main(report, recipe)
+    page = (tmp_path / "run/report/report.html").read_text("utf-8")
+    found = re.findall(r'row">([^<]*)</th>\s*<td class="number">([\d.]+) \[', page.rpartition("Models beside the")[2])
+    assert dict(found) == {"one org/m": "10.0", "two org/m": "90.0", "m": "70.0"}
+    run_main(replication, recipe)
+    sheet = (tmp_path / "run/replication/replication.csv").read_text("utf-8").splitlines()
+    told = {row["quantity"]: row["ours"] for row in csv.DictReader(sheet) if row["ours"]}
+    assert told == {"Viking-7B: LA (macro F1)": "90.0", "LLaMA2-7B chat: LA (macro F1)": "70.0"}
+
+
 def test_a_series_that_counts_epochs_is_drawn_over_epochs(draw, tmp_path):
     draw([score(epoch, series="swept") for epoch in range(3)], swept="epochs")
     assert "Over epochs; " in (tmp_path / "run/figures/scores/tasks-swept-scandeval-13.3.0.txt").read_text("utf-8")
@@ -162,113 +182,6 @@ def test_embeddings_are_drawn_by_class_and_what_was_not_measured_is_said(tmp_pat
     assert "pretrained against base: not drawn by frequency: it was not measured\n" in said
     drawn = read_folder(tmp_path / "run/figures/embeddings")["class-pretrained"]
     assert values(drawn, "digit (9)") == [("50.0", "50.0"), ("100.0", "100.0"), ("50.0", "0.05"), ("100.0", "0.1")]
-
-
-@pytest.fixture
-def two_runs(tmp_path):
-    """Two runs of different length, and a recipe of a third that has nothing."""
-    for name, steps in (("short", (0, 50, 100)), ("long", (0, 500, 1000))):
-        rows = [score(step, value=30.0 + len(name) + step / 100) for step in steps]
-        save_scores(tmp_path / name, rows)
-        weights = [
-            {"series": "pretrained", "step": step, "against": "base", "against_step": 0, "layer": None}
-            | {"type": "lm_head", "measure": measure, "value": step / 50, "degenerate": False, "undetermined": False}
-            for step in steps[1:]
-            for measure in ("delta", "subspace_angle")
-        ]
-        write_table(tmp_path / name / "analysis/weights.parquet", weights, COLUMNS)
-    runs = [str(tmp_path / name) for name in ("short", "long")]
-    return write_recipe(tmp_path / "recipe.yaml", plot_compare={"runs": runs})
-
-
-def test_two_runs_and_the_paper_are_drawn_in_one_figure(two_runs, tmp_path):
-    run_main(compare, two_runs, "paper=true", "over=share")
-    figures = read_folder(tmp_path / "run/figures/compare")
-    tasks = figures["tasks-scandeval-13.3.0"]
-    assert values(tasks, "short: pretrained") == [("0.0", "35.0"), ("50.0", "35.5"), ("100.0", "36.0")]
-    assert values(tasks, "long: pretrained") == [("0.0", "34.0"), ("50.0", "39.0"), ("100.0", "44.0")]
-    assert values(tasks, "paper: SnakModel-7B base") == [("0.0", "56.28"), ("100.0", "56.28")]
-    steps = figures["divergence-steps"]
-    assert values(steps, "short: pretrained") == [("0.0", "0.0"), ("50.0", "1.0"), ("100.0", "2.0")]
-    paper = [row for row in steps if row["curve"].startswith("paper") and row["panel"].startswith("LMH")]
-    assert (paper[0]["x"], paper[0]["value"], paper[-1]["x"], len(paper)) == ("4.0", "0.6", "100.0", 13)
-    types = {row["curve"]: row["value"] for row in figures["divergence-types"] if row["x"] == "LMH"}
-    assert types["long: pretrained"] == "20.0" and types["paper: SnakModel-7B base"] == "0.0018970156088471413"
-
-
-def test_the_papers_level_beside_one_step_is_one_point_and_degenerate_angles_are_marked(two_runs, tmp_path):
-    save_scores(tmp_path / "long", [score(1000)])
-    rows = [
-        {"series": "pretrained", "step": 9, "against": "base", "against_step": 0, "layer": None, "undetermined": False}
-        | {"type": "v_proj", "measure": measure, "value": 0.5, "degenerate": measure == "subspace_angle"}
-        for measure in ("delta", "subspace_angle")
-    ]
-    write_table(tmp_path / "long/analysis/weights.parquet", rows, COLUMNS)
-    run_main(compare, two_runs, "paper=true", f"runs={tmp_path}/long")
-    figures = read_folder(tmp_path / "run/figures/compare")
-    assert values(figures["tasks-scandeval-13.3.0"], "paper: SnakModel-7B base") == [("1000.0", "56.28")]
-    marked = {(row["panel"], row["x"]) for row in figures["divergence-types"] if row["x"].startswith("(")}
-    panel = "Subspace angle (degrees); (…): degenerate"
-    assert marked == {(panel, f"({name})") for name in ("Q", "K", "V", "O", "W↓")}
-    run_main(compare, two_runs)  # no paper: what the runs say
-    figures = read_folder(tmp_path / "run/figures/compare")
-    assert {(row["panel"], row["x"]) for row in figures["divergence-types"] if "(" in row["x"]} == {(panel, "(V)")}
-
-
-def test_few_shot_and_zero_shot_share_no_panel_and_the_papers_stand_beside_few_shot_alone(two_runs, tmp_path):
-    rows = {"short": [score(step, value=40.0, few_shot=False) for step in (0, 50)], "long": [score(0), score(1000)]}
-    for name, mine in rows.items():
-        save_scores(tmp_path / name, mine)
-    said = run_main(compare, two_runs)
-    assert "short: pretrained: tasks not drawn: nothing beside it by scandeval 13.3.0, test split, zero-shot\n" in said
-    assert "long: pretrained: tasks not drawn: nothing beside it by scandeval 13.3.0, test split, few-shot\n" in said
-    run_main(compare, two_runs, "paper=true")
-    folder = tmp_path / "run/figures/compare"
-    figures = read_folder(folder)
-    assert {name for name in figures if name.startswith("tasks")} == {"tasks-scandeval-13.3.0"}
-    curves = {row["curve"] for row in figures["tasks-scandeval-13.3.0"]}
-    assert curves == {"long: pretrained", *(f"paper: {name}" for name in compare.PAPER_ROWS)}
-    text = (folder / "tasks-scandeval-13.3.0.txt").read_text("utf-8")
-    assert text.startswith("Task scores: long compared\n") and "scandeval 13.3.0, test split, few-shot\n" in text
-    save_scores(tmp_path / "long", rows["long"] + [score(0, few_shot=False)])
-    run_main(compare, two_runs, "paper=true", "--overwrite")
-    zero = read_folder(folder)["tasks-scandeval-13.3.0-zero-shot"]
-    assert {row["curve"] for row in zero} == {"short: pretrained", "long: pretrained"}
-    assert "; scorer: scandeval 13.3.0, test split, zero-shot\n" in (
-        folder / "tasks-scandeval-13.3.0-zero-shot.txt"
-    ).read_text("utf-8")
-
-
-def test_what_cannot_be_compared_is_one_line(two_runs, tmp_path):
-    with pytest.raises(ValueError, match="run holds neither scores nor analysis/weights.parquet"):
-        run_main(compare, two_runs, "runs=[]")
-    with pytest.raises(ValueError, match="one run alone, short, cannot be compared"):
-        run_main(compare, two_runs, f"runs={tmp_path}/short")
-    with pytest.raises(
-        ValueError, match="plot_compare.series: tuned is in the scores and weights of none of short, long"
-    ):
-        run_main(compare, two_runs, "series=tuned")
-
-
-def test_where_the_paper_has_nothing_to_compare_one_line_says_what_is_there_and_what_makes_the_rest(two_runs, tmp_path):
-    save_scores(tmp_path / "short", [score(0, scorer="builtin", scorer_version="3 bfloat16"), score(0, "own")])
-    said = run_main(compare, two_runs, "paper=true", f"runs={tmp_path}/short", "over=share")
-    assert (
-        "short: pretrained: tasks not drawn: nothing beside it by builtin 3, bfloat16, test split, few-shot\n" in said
-    )
-    (line,) = [line for line in said.splitlines() if line.startswith("no score of the paper is drawn: ")]
-    assert (
-        ": data sets scored here: 1 by builtin 3, bfloat16, test split, few-shot, 1 by scandeval 13.3.0, test" in line
-    )
-    assert (
-        "; the paper's: scala-da, dansk, angry-tweets, " in line
-        and "izen-tests by scandeval, test split, few-shot; " in line
-    )
-    alike = "split=test few_shot=true"  # whatever the recipe says
-    make = f"python evaluate/scandeval_all.py --config its.yaml {alike}; python evaluate/collect.py --config its.yaml"
-    assert line.endswith(f"; make these by: make scandeval; {make}")
-    save_scores(tmp_path / "short", [score(step) for step in (0, 50)])
-    assert "no score of the paper" not in run_main(compare, two_runs, "paper=true", f"runs={tmp_path}/short")
 
 
 def test_a_figure_is_the_same_bytes_again_and_told_in_words(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 from conftest import refused, run_main, write_recipe
 
-from plot import contamination, forgetting, leakage, throughput
+from plot import contamination, forgetting, leakage, style, throughput
 from snakmodel.records import write_json, write_jsonl
 
 PLOTS = {"forgetting": forgetting, "leakage": leakage, "contamination": contamination, "throughput": throughput}
@@ -67,6 +67,22 @@ def test_forgetting_stands_over_the_steps_and_as_loss_against_gain(drawn):
     assert "Change (below 0: gained)\nDanish: 0: 0 [-0.5, 0.5]; 10: -1 [-1.5, -0.5]\nEnglish: 0: 0" in steps
     assert "change since the first step" in steps
     assert "English: 0: 0 [-0.5, 0.5]; 1: 2 [1.5, 2.5]" in trade and "lost against what Danish gains" in trade
+
+
+@pytest.mark.parametrize("gain", [-1.0, -1e-7])
+def test_the_first_and_the_last_step_are_named_once_beside_each_other_however_little_was_gained(
+    gain, drawn, monkeypatch
+):
+    slopes = {"da": gain, "en": 0.2, "de": 0.1, "sv": 0.0, "nb": 0.15}
+    rows = [row for step in (0, 5, 12_500) for at, slope in slopes.items() for row in changed(step, at, slope * step)]
+    kept, write = {}, style.save
+    monkeypatch.setattr(style, "save", lambda figure, *words: (kept.update({words[1]: figure}), write(figure, *words)))
+    drawn("forgetting", {"analysis/forgetting.json": {"rows": rows}})
+    figure = kept[f"trade-{SERIES}"]
+    texts = figure.axes[0].texts
+    first, last = (text.get_window_extent() for text in texts)
+    assert [text.get_text() for text in texts] == ["step 0", "step 12,500"]
+    assert first.x1 < last.x0 and last.x1 <= figure.bbox.x1 and min(first.y0, last.y0) >= figure.axes[0].bbox.y1
 
 
 def test_without_a_second_language_or_a_gain_there_is_no_loss_against_gain_and_that_is_said(drawn):

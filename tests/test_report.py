@@ -155,6 +155,14 @@ def test_scorers_versions_and_splits_are_never_one_curve_and_baselines_stand_bes
     assert re.search(r"org/base@main</th>\s*<td class=\"number\">55.0 \[54.0, 56.0\], 3 failed</td>", beside)
 
 
+def test_pairs_of_two_splits_are_told_apart(page_of, tmp_path):
+    row = {"one": "pretrained@0", "other": "pretrained@50", "dataset": "news", "items": 9, "one_value": 40.0}
+    row |= {"other_value": 50.0, "difference": 10.0, "low": 5.0, "high": 15.0, "share_above_0": 1.0}
+    write_json(tmp_path / "run/contrasts/paired.json", {"rows": [row | {"split": split} for split in ("test", "val")]})
+    table = page_of([scored(0, 10.0)]).read_text().split("on the same items: mean")[-1]
+    assert re.findall("<td>(news[^<]*)</td>", table) == ["news", "news (val)"]
+
+
 def test_a_curve_without_any_number_is_told_and_the_others_are_drawn(page_of):
     page = page_of(
         [scored(0, 10.0), scored(50, 20.0), scored(0, None, dataset="dansk", low=None, high=None)]

@@ -13,7 +13,7 @@ from typing import Any
 
 from snakmodel.config import BadInput
 from snakmodel.intervals import INTERVALS
-from snakmodel.paths import BASELINES
+from snakmodel.paths import model_name
 from snakmodel.printed_tables import to_html, to_latex, to_markdown
 from snakmodel.record_places import DANISH
 from snakmodel.records import read_json
@@ -172,13 +172,6 @@ def ends_of_series(rows: list[Row]) -> list[Row]:
         if row["step"] is not None:
             steps.setdefault(row["series"], []).append(row["step"])
     return [r for r in rows if r["step"] is None or r["step"] in (min(steps[r["series"]]), max(steps[r["series"]]))]
-
-
-def model_name(row: Row) -> str:
-    """SERIES@STEP, or the name of a model that is no step."""
-    if row["step"] is not None:
-        return f"{row['series']}@{row['step']}"
-    return row["name"] if row["series"] == BASELINES else f"{row['series']} {row['name']}"
 
 
 def average(cells: list[Score]) -> Score:
