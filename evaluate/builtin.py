@@ -105,7 +105,8 @@ def main() -> None:
     if command.check:
         failures = sum(tell_failure(each.label, fault) for each in todo if (fault := each.checkpoint.fault))
     else:
-        read_asked(s, [each for each in asked if any(each in model.lacking([each]) for model in todo)])
+        if wanted := [each for each in asked if any(model.lacking([each]) for model in todo)]:
+            read_asked(s, wanted)
         failures = sum(score_or_tell(command, model, asked) for model in todo)
     failures += sum(tell_failure(each.folder, each.fault) for each in asked if each.fault)
     if failures:

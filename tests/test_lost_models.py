@@ -121,6 +121,18 @@ def test_a_baseline_with_another_vocabulary_or_template_is_another_model(builtin
         run_main(builtin, builtin_recipe, CHOSEN)
 
 
+def test_a_set_that_cannot_be_had_fails_alone_and_loses_nothing(builtin_recipe, tmp_path, capsys):  # noqa: F811
+    words = [
+        "testsets=[small-sentiment,small-absent]",
+        "own.small-absent={path: ORG/ABSENT, task: sentiment, text: []}",
+    ]
+    run_main(builtin, builtin_recipe, CHOSEN)
+    for flags in ([], ["--check"], ["--overwrite"]):
+        ended(builtin_recipe, *words, *flags)
+        assert capsys.readouterr().err.count("failed: small-absent: test set small-absent (ORG/ABSENT): its revis") == 1
+    assert len(contents(tmp_path / "run/records")) == 3
+
+
 def test_a_strange_folder_among_the_records_is_named(builtin_recipe, tmp_path):  # noqa: F811
     run_main(builtin, builtin_recipe, CHOSEN)
     write_json(tmp_path / "run/records/scandeval/old/started.json", {})

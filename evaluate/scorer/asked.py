@@ -99,6 +99,8 @@ def read_asked(s: Any, wanted: list[Asked]) -> None:
     from scorer.score import load_set
 
     for each in wanted:
+        if each.fault is not None or each.texts is not None or each.loaded is not None:
+            continue
         try:
             if each.testset is None:
                 (path,) = each.inputs.values()
