@@ -10,13 +10,15 @@ those that are missing. evaluate/README.md tells tasks, metrics, and what ScandE
 """
 
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from jinja2 import TemplateError
-from scorer.asked import Asked, find_asked, read_asked, refuse_mixtures, shapes_of
+from scorer.asked import Asked, find_asked, read_asked, ready, refuse_mixtures, shapes_of
 from scorer.kept import is_scored, read_kept, write_items
+from scorer.working_folder import note_fault
 
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import BASELINES, PRETRAINED, step_name
@@ -77,7 +79,7 @@ class Model:
 
     def lacking(self, asked: list[Asked]) -> list[Asked]:
         """The data sets of which there is no record, and could be."""
-        return [each for each in asked if each.fault is None and not (self.place / each.folder / "run.json").is_file()]
+        return [each for each in ready(asked) if not (self.place / each.folder / "run.json").is_file()]
 
 
 def main() -> None:
@@ -88,14 +90,17 @@ def main() -> None:
     asked = find_asked(s, [] if command.overwrite else kept)
     chosen = find_models(command)
     models = share(chosen, s.part or array_part(), f"{command.config}: builtin")
-    replaced = [model.place for model in chosen] if command.overwrite else []  # by other shares, too
+    if command.overwrite and not command.check:
+        for model in models:  # what cannot be had keeps its scores
+            note_fault(model.checkpoint)
+    replaced = [each.place for each in chosen if command.overwrite and each.checkpoint.fault is None]  # by any share
     refuse_mixtures([each for each in kept if each.place not in replaced], shapes_of(asked))
     for model in models:  # before the first one is loaded
         refuse_changed(command, model, asked)
     if command.overwrite or command.check:  # nothing is thrown away for a set that cannot be read
         read_asked(s, asked)
     if command.overwrite and not command.check:
-        throw_away(models, asked)
+        throw_away([model for model in models if model.checkpoint.fault is None], asked)
     todo = [model for model in models if model.lacking(asked) or command.overwrite]
     for model in models:
         if model not in todo:
@@ -132,19 +137,22 @@ def find_models(command: Command[Settings]) -> list[Model]:
 
 def refuse_changed(command: Command[Settings], model: Model, asked: list[Asked]) -> None:
     """Refuses a model of which there are records that were made when it was another one."""
-    for each in (each for each in asked if each.fault is None):
+    for each in ready(asked):
         folder = model.place / each.folder
-        gone_and_scored = model.checkpoint.fault is not None and is_scored(folder, model.checkpoint)
-        if not gone_and_scored:
-            look = replace(command, settings=each.settings, check=True)
-            begin(look, folder, {"model": model.checkpoint.source, **each.inputs}, quiet=True)
+        gone = model.checkpoint.fault is not None
+        if gone and (is_scored(folder, model.checkpoint) or not (folder / "run.json").is_file()):
+            continue
+        look = replace(command, settings=each.settings, check=True)
+        begin(look, folder, {"model": model.checkpoint.source, **each.inputs}, quiet=True)
 
 
 def throw_away(models: list[Model], asked: list[Asked]) -> None:
-    """Removes what is to be made again, and can be."""
-    for model in (model for model in models if model.checkpoint.fault is None):
-        with only_one(model.place):
-            for each in (each for each in asked if each.fault is None):
+    """Removes what is made again, of all models or none: from then on, the command goes on without --overwrite."""
+    with ExitStack() as locks:
+        for model in models:
+            locks.enter_context(only_one(model.place))
+        for model in models:
+            for each in ready(asked):
                 remove_folder(model.place / each.folder)
 
 

@@ -9,7 +9,7 @@ so that after an interruption the same command goes on with what is missing. A r
 """
 
 import sys
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,8 +17,8 @@ from typing import Literal
 from scorer.asked import refuse_mixtures
 from scorer.kept import Kept, is_scored, read_kept
 from scorer.program import Program, find_program, held
-from scorer.scoring import Job, find_model, run_all
-from scorer.working_folder import data_identity
+from scorer.scoring import Job, run_all
+from scorer.working_folder import data_identity, note_fault
 
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import BASELINES, PRETRAINED, step_name
@@ -59,7 +59,10 @@ def main() -> None:
     data: dict[str, str | Path] = {} if s.data is None else {"data": data_identity(Path(s.data))}
     chosen = find_jobs(command, where, data)
     jobs = share(chosen, s.part or array_part(), where)
-    replaced = [job.place.parent for job in chosen] if command.overwrite else []  # by other shares, too
+    if command.overwrite and not command.check:
+        for job in jobs:  # what cannot be had keeps its scores
+            note_fault(job.checkpoint)
+    replaced = [job.place.parent for job in chosen if command.overwrite and job.checkpoint.fault is None]  # any share's
     kept = [each for each in read_kept(command.run, "scandeval") if each.place not in replaced]
     shapes = {f"{kind_of(s)}/{name}": shape_of(s, data) for names in s.datasets.values() for name in names}
     refuse_mixtures(kept, shapes)
@@ -72,14 +75,17 @@ def main() -> None:
         program = find_program(s.command, f"{where}.command")
         check_versions([each for each in kept if each.dataset in shapes], program)
     if command.check:
-        check_baselines(todo)
+        for job in todo:
+            told = job.checkpoint.fault or f"ready ({job.place})"
+            print(f"scandeval {job.label}: {told}", file=sys.stderr if job.checkpoint.fault else sys.stdout)
         if program is not None:
-            print(f"scandeval: ready ({program.name} {program.version})")
+            print(f"scandeval: {program.name} {program.version}")
+        if any(job.checkpoint.fault for job in todo):
+            sys.exit(1)
     if program is None or command.check:
         return
-    if command.overwrite:  # once it is thrown away, the same command goes on without --overwrite
-        for job in todo:
-            throw_away(job)
+    if command.overwrite:
+        throw_away([job for job in todo if job.checkpoint.fault is None])
     failures, stopped = run_all(jobs, todo, program, replace(command, overwrite=False))
     for failure in failures:
         print(f"\nfailed: {failure.job.label}, {', '.join(failure.datasets)}: {failure.reason}", file=sys.stderr)
@@ -89,7 +95,7 @@ def main() -> None:
         sys.exit(STOPPED)
     if failures:
         count = sum(len(failure.datasets) for failure in failures)
-        print(f"error: {count} scores are missing; the same command tries them again", file=sys.stderr)
+        print(f"error: {count} scores could not be made; the same command tries what is missing", file=sys.stderr)
         sys.exit(1)
 
 
@@ -114,13 +120,6 @@ def find_jobs(command: Command[Settings], where: str, data: dict[str, str | Path
         place = run.folder("scandeval") / BASELINES / name / kind
         jobs.append(Job(BASELINES, name, model, place, {"model": model.source} | data, names))
     return jobs
-
-
-def check_baselines(jobs: list[Job]) -> None:
-    """Refuses models that cannot be had, which a look can tell."""
-    faults = [f"{job.label}: {job.checkpoint.fault}" for job in jobs if job.checkpoint.fault]
-    if faults:
-        raise BadInput("; ".join(faults))
 
 
 def check_versions(kept: list[Kept], program: Program) -> None:
@@ -148,12 +147,14 @@ def look(job: Job, overwrite: bool) -> None:
             job.todo.append(dataset)
 
 
-def throw_away(job: Job) -> None:
-    """Removes the scores of a model, if it can be had; else they stay, and the sweep tells why."""
-    with suppress(BadInput), held(job.place):
-        find_model(job)
-        for dataset in job.datasets:
-            remove_folder(job.place / dataset)
+def throw_away(jobs: list[Job]) -> None:
+    """Removes what is made again, of all models or none: from then on, the command goes on without --overwrite."""
+    with ExitStack() as locks:
+        for job in jobs:
+            locks.enter_context(held(job.place))
+        for job in jobs:
+            for dataset in job.datasets:
+                remove_folder(job.place / dataset)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,10 @@ def find_axis(config: Path, over: str, found: dict[str, style.Inputs], runs: dic
 
 
 def last_steps(files: style.Inputs, rows: list[style.Row]) -> dict[str, int]:
-    """Series -> the last step of its run: of all its series.json that count the same, or where there is none of `rows`.
+    """Series -> the last step of its run: of all its series.json, or where there is none of `rows`.
 
-    rows: all that was scored or measured of the run. A series on the Hub, or one that goes on beyond, has its own last.
+    rows: all that was scored or measured of the run. A series on the Hub, one that counts something else than steps of
+    pre-training (its epochs, say), or one that goes on beyond, has its own last step.
     """
     axes = style.read_axes(files)
     listed = {series: [row["step"] for row in found["steps"]] for series, found in style.read_series(files).items()}
@@ -35,7 +36,7 @@ def last_steps(files: style.Inputs, rows: list[style.Row]) -> dict[str, int]:
     here = {series: steps for series, steps in drawn.items() if not series.startswith(HUB)}
 
     def last_of(series: str, steps: dict[str, list[int]]) -> int:
-        alike = [mine for other, mine in steps.items() if axes.get(other) == axes.get(series)]
+        alike = [mine for other, mine in steps.items() if other == series or not {other, series} & axes.keys()]
         return max((step for mine in alike for step in mine), default=0)
 
     ends = {series: last_of(series, listed) or last_of(series, here) for series in here}

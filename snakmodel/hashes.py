@@ -6,6 +6,11 @@ from functools import cache
 from pathlib import Path
 
 SAMPLES, LENGTH = 256, 1024  # pieces of a file of weights, and bytes of each
+# of a model's folder, beside its weights, what shapes its answers
+SHAPING = [
+    *("config.json", "generation_config.json", "*.safetensors.index.json", "chat_template*"),
+    *("tokenizer*", "vocab*", "merges.txt", "*.model", "added_tokens.json", "special_tokens_map.json"),
+]
 
 
 def file_hash(path: Path) -> str:
@@ -26,11 +31,11 @@ def sampled_hash(path: Path) -> str:
 
 
 def model_hash(folder: Path) -> str:
-    """SHA-256 of all settings, vocabulary and template of a model's folder, and of samples of its weights."""
-    kinds = {".safetensors": sampled_hash, **dict.fromkeys((".json", ".jinja", ".model", ".txt"), file_hash)}
-    files = sorted(path for path in folder.iterdir() if path.suffix in kinds and path.is_file())
-    hashes = [(path.name, hash_once(path, kinds[path.suffix])) for path in files]
-    return hashlib.sha256(repr(hashes).encode()).hexdigest()
+    """SHA-256 of the settings, vocabulary and template in a model's folder, and of samples of its weights."""
+    files = {path for pattern in SHAPING for path in folder.glob(pattern) if path.is_file()}
+    hashes = {path.name: hash_once(path) for path in files}
+    hashes |= {path.name: hash_once(path, sampled_hash) for path in folder.glob("*.safetensors")}
+    return hashlib.sha256(repr(sorted(hashes.items())).encode()).hexdigest()
 
 
 def hash_once(path: Path, hash_of: Callable[[Path], str] = file_hash) -> str:

@@ -112,7 +112,7 @@ def read_series(folder: Path, whole: bool = True) -> list[Checkpoint]:
     checkpoints = []
     for row in series["steps"]:
         local, marked_local = Path(os.path.normpath(folder / row["path"])), row["path"].startswith(".")
-        if marked_local and not local.is_dir():
+        if marked_local and (not local.is_dir() or not whole and not any(local.glob("*.json"))):
             row = row | {"fault": f"{folder}/series.json: step {row['step']} should be in {local}, which is not there"}
             if whole:
                 raise BadInput(row["fault"])
@@ -150,7 +150,9 @@ def resolve_model(location: str) -> str:
         check_weights(folder)
         return location
     if (folder / "models/series.json").is_file():
-        last = read_series(folder / "models")[-1]
+        last = read_series(folder / "models", whole=False)[-1]  # earlier steps may be deleted
+        if last.fault is not None:
+            raise BadInput(last.fault)
         if last.is_local:
             check_weights(Path(last.location))
         return last.location
@@ -166,9 +168,9 @@ def resolve_model(location: str) -> str:
 def find_baselines(named: dict[str, str], command: Command[Any]) -> dict[str, Checkpoint]:
     """Models beside the series, by their names: folders, runs, or Hub ids, each pinned to a commit.
 
-    A revision that has been resolved for a record, of this scorer or else of another, keeps its commit, so that the
-    same command goes on with the same model; without records, or with --overwrite, it is what the Hub says now. Of a
-    model that cannot be had the checkpoint says why once it is to be loaded: it does not stop the others.
+    A revision that has been resolved for a record, of whichever scorer, keeps its commit as long as there is a record,
+    so that all scores of a name are of one model; without records it is what the Hub says now. Of a model that cannot
+    be had the checkpoint says why: it does not stop the others.
     """
     where = f"{command.config}: {command.section}.baselines"
     found = {}
@@ -179,8 +181,7 @@ def find_baselines(named: dict[str, str], command: Command[Any]) -> dict[str, Ch
         try:
             location = resolve_model(location)
             if not Path(location).is_dir():
-                known = None if command.overwrite else recorded_commit(location, name, command.run, command.section)
-                row["commit"] = known or commit_at(location)
+                row["commit"] = recorded_commit(location, name, command.run) or commit_at(location)
         except BadInput as fault:
             row["fault"] = str(fault)
         found[name] = Checkpoint(0, location, row)
@@ -197,12 +198,11 @@ def commit_at(location: str) -> str:
     return commit_of(location)
 
 
-def recorded_commit(location: str, name: str, run: Run, scorer: str) -> str | None:
-    """The commit that a Hub id was at when the first records of a baseline were begun: this scorer's, or another's."""
-    own, everyone = run.folder(scorer), run.folder(scorer).parent
-    begun = sorted(everyone.glob(f"*/{BASELINES}/{name}/**/started.json"))
-    for path in sorted(begun, key=lambda path: not path.is_relative_to(own)):
-        if not is_shown(path, everyone):
+def recorded_commit(location: str, name: str, run: Run) -> str | None:
+    """The commit that a Hub id was at when the first records of a baseline were begun."""
+    records = run.folder("builtin").parent
+    for path in sorted(records.glob(f"*/{BASELINES}/{name}/**/started.json")):
+        if not is_shown(path, records):
             continue
         model, _, commit = str(read_json(path)["inputs"]["model"]["path"]).partition("=")
         if model == location and commit:

@@ -127,6 +127,7 @@ class Recorded:
             rows.append({"step": step, "location": model, "tokens": 32 * step, "parent": None})
         write_series(self.run / "models", "made", rows)
         write_json(folder / "other/config.json", {})
+        (folder / "other/model.safetensors").touch()
         self.recipe = write_recipe(folder / "recipe.yaml", collect={})
 
     def add(self, place, model, *records):

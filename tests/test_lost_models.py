@@ -12,7 +12,7 @@ from test_scandeval import behave, places, run, save_model  # noqa: F401
 from test_scandeval import recipe as scandeval_recipe  # noqa: F401
 
 from snakmodel.config import BadInput
-from snakmodel.records import read_json, write_json
+from snakmodel.records import only_one, read_json, write_json
 from snakmodel.series import write_series
 
 CHOSEN = "testsets=[small-sentiment]"
@@ -49,6 +49,35 @@ def test_models_that_are_gone_keep_their_scores_and_only_new_data_sets_fail(buil
     assert (tmp_path / "run/records/builtin/pretrained/step-00050/small-knowledge/run.json").is_file()
     with pytest.raises(BadInput, match="was made with another model .*fond, now .*elsewhere"):
         run_main(builtin, builtin_recipe, CHOSEN, f"baselines.fond={tmp_path}/elsewhere")
+    assert run_main(builtin, builtin_recipe, CHOSEN, f"baselines.fond={tmp_path}/fond/").count("done") == 3
+    with pytest.raises(BadInput, match="fond/small-sentiment was made with seed 4242, now 1; .* remove .*fond, or"):
+        run_main(builtin, builtin_recipe, CHOSEN, "--overwrite", "seed=1")
+    assert "of 2 steps and 1 other models" in run_main(collect, builtin_recipe)
+
+
+@pytest.mark.parametrize("left", [["config.json"], []])
+def test_models_without_weights_are_gone(builtin_recipe, tmp_path, capsys, left):  # noqa: F811
+    run_main(builtin, builtin_recipe, CHOSEN)
+    for folder in (tmp_path / "fond", tmp_path / "run/models/step-00000"):
+        for path in folder.iterdir():
+            if path.name not in (*left, "run.json" if left else ""):
+                path.unlink()
+    before = contents(tmp_path / "run/records")
+    assert run_main(builtin, builtin_recipe, CHOSEN).count("done") == 3
+    ended(builtin_recipe, CHOSEN, "--overwrite", "steps=0")
+    assert capsys.readouterr().err.count("failed: ") == 2 and contents(tmp_path / "run/records") == before
+    assert "left out" not in run_main(collect, builtin_recipe)
+    shutil.rmtree(tmp_path / "run/models")
+    assert "of 2 steps and 1 other models" in run_main(collect, builtin_recipe, "--overwrite")
+
+
+def test_an_overwrite_removes_the_scores_of_all_models_or_of_none(builtin_recipe, tmp_path):  # noqa: F811
+    run_main(builtin, builtin_recipe, CHOSEN)
+    before = contents(tmp_path / "run/records")
+    with only_one(tmp_path / "run/records/builtin/pretrained/step-00050"):
+        with pytest.raises(BadInput, match="step-00050: another process is at work there"):
+            run_main(builtin, builtin_recipe, CHOSEN, "--overwrite")
+    assert contents(tmp_path / "run/records") == before
 
 
 def test_scandeval_keeps_the_scores_of_models_that_are_gone(scandeval_recipe, behave, tmp_path):  # noqa: F811
@@ -64,6 +93,9 @@ def test_scandeval_keeps_the_scores_of_models_that_are_gone(scandeval_recipe, be
     assert contents(tmp_path / "run/records") == before and calls() == []
     status, said = run(scandeval_recipe, words, "datasets.nb=[scala-nb]")
     assert status == 1 and said.count("failed: ") == 2 and len(places(scandeval_recipe)) == 10
+    assert "iterations 2, now 3; score all" in run(scandeval_recipe, words, "--overwrite", "iterations=3")[1]
+    status, said = run(scandeval_recipe, words, "datasets.da=[nordjylland-news]", "--check")
+    assert status == 1 and "which is not there" in said and "pretrained step-00050: ready (" in said
     absent = f"baselines.beside={tmp_path}/elsewhere"
     assert "holds scores of" in run(scandeval_recipe, absent)[1] and len(places(scandeval_recipe)) == 10
 
@@ -116,6 +148,8 @@ def test_a_chat_template_that_refuses_fails_alone(builtin_recipe, tmp_path, plai
 
 def test_a_baseline_with_another_vocabulary_or_template_is_another_model(builtin_recipe, tmp_path):  # noqa: F811
     run_main(builtin, builtin_recipe, CHOSEN)
+    (tmp_path / "fond/notes.txt").write_text("mine")
+    assert run_main(builtin, builtin_recipe, CHOSEN).count("done") == 3
     (tmp_path / "fond/chat_template.jinja").write_text("{{ messages[0].content }}")
     with pytest.raises(BadInput, match="was made with another model .*fond has changed since"):
         run_main(builtin, builtin_recipe, CHOSEN)

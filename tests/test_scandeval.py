@@ -116,7 +116,7 @@ def test_exit_status_0_without_records_is_a_failure_and_the_rest_goes_on(recipe,
     calls = behave(nothing=True)
     status, said = run(recipe)
     assert status == 1 and "no record, though its exit status is 0" in said and "Completed 0 benchmarks." in said
-    assert "error: 6 scores are missing" in said and len(calls()) == 2, "tried once, since it has not died"
+    assert "error: 6 scores could not be made" in said and len(calls()) == 2, "tried once, since it has not died"
 
 
 def test_a_data_set_that_kills_the_process_costs_that_data_set_alone(recipe, behave):

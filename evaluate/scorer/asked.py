@@ -73,6 +73,11 @@ def find_asked(s: Any, kept: list[Kept]) -> list[Asked]:
     return asked
 
 
+def ready(asked: list[Asked]) -> list[Asked]:
+    """The data sets that models can be asked, as far as is known."""
+    return [each for each in asked if each.fault is None]
+
+
 def find_revision(testset: TestSet, each: Asked, kept: list[Kept]) -> str | None:
     """Of a set on the Hub the commit that it is pinned to, was at for the first record, or is at now."""
     begun = f"{testset.path}@"
@@ -98,8 +103,8 @@ def read_asked(s: Any, wanted: list[Asked]) -> None:
     from scorer.judges import find_judges  # imports torch
     from scorer.score import load_set
 
-    for each in wanted:
-        if each.fault is not None or each.texts is not None or each.loaded is not None:
+    for each in ready(wanted):
+        if each.texts is not None or each.loaded is not None:
             continue
         try:
             if each.testset is None:
@@ -129,4 +134,4 @@ def refuse_mixtures(kept: list[Kept], shapes: dict[str, dict[str, Any]]) -> None
 
 def shapes_of(asked: list[Asked]) -> dict[str, dict[str, Any]]:
     """What the records of each data set depend on, beside the model."""
-    return {each.folder: shape_of(each.settings, each.inputs) for each in asked if each.fault is None}
+    return {each.folder: shape_of(each.settings, each.inputs) for each in ready(asked)}

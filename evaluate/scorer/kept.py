@@ -1,5 +1,6 @@
 """The records that the scorers have kept: which are finished, and of the models as they are now."""
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,17 +30,26 @@ def read_kept(run: Run, section: str) -> list[Kept]:
     kept: list[Kept] = []
     known: dict[str, dict[str, str | None]] = {}
     for folder in folders(run, section, "run.json"):
-        if not still_counts(folder, run, known):
-            continue
         series, model, dataset = parts_of(folder, run)
-        place = run.folder(section) / series / model
-        kept.append(Kept(folder, place, dataset, read_json(folder / "run.json")))
+        if (record := read_record(folder)) and still_counts(folder, record, run, known):
+            kept.append(Kept(folder, run.folder(section) / series / model, dataset, record))
     return kept
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """A finished record; None where it is not there, as when another process has just removed it."""
+    try:
+        return dict(read_json(folder / "run.json"))
+    except BadInput:
+        if (folder / "run.json").is_file():
+            raise
+        return None
 
 
 def folders(run: Run, section: str, name: str) -> list[Path]:
     """The folders of data sets' records that hold a file of this name; not those on their way to be removed."""
-    seen = sorted(path.parent for path in run.folder(section).rglob(name) if is_shown(path, run.root))
+    walked = os.walk(run.folder(section))  # unlike rglob, it does not mind what is removed meanwhile
+    seen = sorted(path for place, _, files in walked if name in files and is_shown(path := Path(place), run.root))
     for path in seen:
         if not parts_of(path, run)[2]:
             raise BadInput(f"{path} is of an earlier version, which had one record for all data sets; remove it")
@@ -53,32 +63,38 @@ def find_records(run: Run) -> tuple[list[Path], dict[Path, str]]:
     for section in ("builtin", "scandeval"):
         known: dict[str, dict[str, str | None]] = {}
         for folder in folders(run, section, "started.json"):
-            if not (folder / "run.json").is_file():
+            if (record := read_record(folder)) is None:
                 stale[folder] = "not finished"
-            elif still_counts(folder, run, known):
+            elif still_counts(folder, record, run, known):
                 current.append(folder)
             else:
                 stale[folder] = "of a model that has changed since; score it again"
     return current, stale
 
 
-def still_counts(folder: Path, run: Run, known: dict[str, dict[str, str | None]]) -> bool:
-    """Whether finished records are of the model that its series has at this step now.
+def still_counts(folder: Path, record: dict[str, Any], run: Run, known: dict[str, dict[str, str | None]]) -> bool:
+    """Whether a finished record is of the model that its series has at this step now.
 
     A model that is gone, or lies on another machine, has not changed: 14 GB are deleted once they are scored.
     known: series -> step's folder name -> what is there now; filled as series are met.
     """
-    scored = read_json(folder / "run.json")["inputs"]["model"]
+    scored = record["inputs"]["model"]
     series, model, _ = parts_of(folder, run)
     if series == BASELINES:
-        return not Path(scored["path"]).exists() or identity(scored["path"]) == scored["hash"]
+        return is_gone(Path(scored["path"])) or identity(scored["path"]) == scored["hash"]
     if series.startswith(HUB):
         return True  # a commit, which does not change
+    if not (run.series(series) / "series.json").is_file():
+        return True
     if series not in known:
-        there = (run.series(series) / "series.json").is_file()
-        checkpoints = read_series(run.series(series), whole=False) if there else []
+        checkpoints = read_series(run.series(series), whole=False)
         known[series] = {step_name(each.step): None if each.fault else identity(each.source) for each in checkpoints}
     return model in known[series] and known[series][model] in (None, scored["hash"])
+
+
+def is_gone(model: Path) -> bool:
+    """Whether a folder holds no model any more: no settings, or no weights."""
+    return not (model / "config.json").is_file() or not any(model.glob("*.safetensors"))
 
 
 def is_scored(folder: Path, checkpoint: Checkpoint) -> bool:
@@ -90,8 +106,11 @@ def is_scored(folder: Path, checkpoint: Checkpoint) -> bool:
         return False
     if checkpoint.fault is None:
         return is_current(folder, {"model": checkpoint.source})
-    before, now = read_json(folder / "run.json")["inputs"]["model"]["path"], checkpoint.location
-    return "step" in checkpoint.row or before == now or before.startswith((f"{now}=", f"{now}/"))
+    if "step" in checkpoint.row:
+        return True
+    before = os.path.normpath(read_json(folder / "run.json")["inputs"]["model"]["path"])
+    now = os.path.normpath(checkpoint.location)
+    return before == now or before.startswith((f"{now}=", f"{now}/"))  # with its commit; a run's last step
 
 
 def parts_of(folder: Path, run: Run) -> tuple[str, str, str]:

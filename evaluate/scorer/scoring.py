@@ -28,7 +28,7 @@ from scorer.working_folder import MODEL, local_copy, make_working_folder
 from snakmodel.config import BadInput, Command
 from snakmodel.paths import step_name
 from snakmodel.records import Work, begin, identity, is_current, read_jsonl, remove_folder, shaping, write_jsonl
-from snakmodel.series import Checkpoint, check_weights
+from snakmodel.series import Checkpoint
 from snakmodel.signals import Listener
 
 MOST_FRUITLESS = 3  # processes without a record before a model is given up
@@ -124,22 +124,15 @@ def score(
     """Scores what a model lacks."""
     try:
         with held(job.place) as lock:
-            model, known_as = find_model(job)
+            model, known_as = local_copy(job.checkpoint.pinned)
             open_works(job, command)
             return score_held(job, model, known_as, program, command.settings, gpu, table, asked_to_stop, lock)
     except Refusal:
         raise
     except BadInput as fault:
         for dataset in job.missing:
-            table.tell(job.label, dataset, FAILED)
+            table.tell(job.label, dataset, "kept" if (job.place / dataset / "run.json").is_file() else FAILED)
         return [Failure(job, job.missing, str(fault))]
-
-
-def find_model(job: Job) -> tuple[Path, str]:
-    """A model's folder, fetched where it must be, and what it is; raises BadInput where it cannot be loaded."""
-    model, known_as = local_copy(job.checkpoint.pinned)
-    check_weights(model)
-    return model, known_as
 
 
 def open_works(job: Job, command: Command[Any]) -> None:
@@ -174,7 +167,8 @@ def score_held(
         return asked_to_stop()
 
     look()  # what a killed run has left
-    set_aside(job, folder / program.results, s)
+    if unread := set_aside(job, folder / program.results, s):
+        print(f"scandeval {job.label}: of a run that was killed{unread}", flush=True)
     for old in job.place.glob(".work-*"):
         shutil.rmtree(old)
     attempts, fruitless = [job.missing], 0
@@ -217,7 +211,7 @@ def keep(job: Job, results: Path, known_as: str, s: Any, table: LiveTable) -> No
         return
     for record in read_records(results)[0]:
         dataset = record["dataset"]
-        if dataset not in job.missing or otherwise(record, s):
+        if dataset not in job.missing or otherwise(record, job, s):
             continue
         row = job.checkpoint.row
         facts = {"series": job.series, "step": None if job.name else job.checkpoint.step, "tokens": row.get("tokens")}
@@ -235,7 +229,10 @@ def keep(job: Job, results: Path, known_as: str, s: Any, table: LiveTable) -> No
 def set_aside(job: Job, results: Path, s: Any) -> str:
     """Keeps the lines of an ended program's file that are not kept as records, and says why they are not: "; ..."."""
     lines = read_lines(results) if results.is_file() else ()
-    unread = {line: why for line, found in lines if (why := found if isinstance(found, str) else otherwise(found, s))}
+    unread = {}
+    for line, found in lines:
+        if reason := found if isinstance(found, str) else otherwise(found, job, s):
+            unread[line] = reason
     if not unread:
         return ""
     aside = job.place / "unread.jsonl"
@@ -244,11 +241,13 @@ def set_aside(job: Job, results: Path, s: Any) -> str:
     return f"; {len(unread)} lines of its results are in {aside}, the first one: {next(iter(unread.values()))}"
 
 
-def otherwise(record: Record, s: Any) -> str | None:
+def otherwise(record: Record, job: Job, s: Any) -> str | None:
     """In what a record is not what was asked for, if it is not; what the program does not say is believed."""
     model = os.path.normpath(re.split("[@#]", record["model"])[0])  # newer versions may add a revision
     if model != os.path.normpath(MODEL):
         return f"is of the model {record['model']}"
+    if record["dataset"] not in job.datasets:
+        return f"is of {record['dataset']}, which was not asked for"
     for name, asked in {"few_shot": s.few_shot, "validation_split": s.split == "val"}.items():
         if record[name] not in (None, asked):
             return f"{name} is {record[name]}, asked for {asked}"

@@ -12,7 +12,7 @@ from snakmodel.config import BadInput
 from snakmodel.hashes import file_hash
 from snakmodel.older_keys import add_older_keys
 from snakmodel.records import write_text
-from snakmodel.series import split_revision
+from snakmodel.series import Checkpoint, check_weights, split_revision
 
 # The checkpoint, from the working folder: a path that can be no Hub id, or they would ask the Hub for a model of that
 # name. An absolute one may hold @ or #, which they cut at.
@@ -55,8 +55,12 @@ def link_model(model: Path, farm: Path) -> None:
 
 
 def local_copy(location: str) -> tuple[Path, str]:
-    """A model's folder, fetched into the Hub's cache where it is none, and what it is: ORG/NAME@COMMIT."""
+    """A model's folder, fetched into the Hub's cache where it is none, and what it is: ORG/NAME@COMMIT.
+
+    Raises BadInput where it cannot be had, or its weights are missing or cut short.
+    """
     if Path(location).is_dir():
+        check_weights(Path(location))
         return Path(location), location
     from huggingface_hub import snapshot_download  # late: most models lie here
 
@@ -66,7 +70,16 @@ def local_copy(location: str) -> tuple[Path, str]:
     with one_line(location):
         # as pretrain/prefetch.py fetches it: in folders of a model are copies in other formats
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=FROM_HUB, ignore_patterns=["*/*"]))
+    check_weights(folder)
     return folder, f"{name}@{folder.name}"
+
+
+def note_fault(checkpoint: Checkpoint) -> None:
+    """Fetches a model where it must be, and notes why it cannot be loaded, if that can be told."""
+    try:
+        local_copy(checkpoint.pinned)
+    except BadInput as fault:
+        checkpoint.row["fault"] = str(fault)
 
 
 def find_repositories(data: Path) -> list[Path]:
