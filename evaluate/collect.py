@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scorer.kept import find_records
+from scorer.kept import find_records, parts_of
 from scorer.leaderboard import Published, make_tables, read_published
 from scorer.scandeval_records import is_score, read_records
 
@@ -46,9 +46,14 @@ def main() -> None:
     s, run, folder = command.settings, command.run, command.run.folder("collect")
     current, stale = find_records(run)
     inputs: dict[str, str | Path] = {label(path, run): path for path in current}
+    own = {BASELINES, PRETRAINED, *(parts_of(folder, run)[0] for folder in [*current, *stale])}
     for name, file in s.also.items():
         if not Path(file).is_file():
-            raise BadInput(f"{command.config}: collect.also.{name}: {file} is not there")
+            raise BadInput(f"{command.config}: collect.also.{name}: {file} is no file, or not there")
+        if name in own:
+            raise BadInput(
+                f"{command.config}: collect.also.{name}: this run's own scores are of that name; take another"
+            )
         inputs[f"also {name}"] = Path(file)
     if not inputs:
         raise BadInput(missing(run.folder("builtin") / "*/run.json"))
@@ -71,9 +76,12 @@ def main() -> None:
             )
         records += [as_series(record, name) for record in found]
         faults += wrong
+    there = {record["dataset"] for record in records}
     records = [record for record in records if record["dataset"] not in s.without]
     rows, again = without_repeats(row for record in records for row in score_rows(record, s.primary, faults))
     rows = sorted(rows, key=place_of)
+    for name in set(s.without) - there:
+        faults.append(f"collect.without: no record is of the data set {name!r}")
     for task in s.primary.keys() - {record["task"] for record in records}:
         faults.append(f"collect.primary: no record is of the task {task!r}")
     judged = judged_rows(records)

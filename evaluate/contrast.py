@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scorer.kept import find_records, parts_of
+from scorer.kept import find_records, parts_of, read_scores
 
 from snakmodel.config import BadInput, knob, read_command, run_script
 from snakmodel.paths import BASELINES, PRETRAINED, Run, step_name, step_of
@@ -50,6 +50,8 @@ def main() -> None:
     pairs = [(find_model(models, one), find_model(models, other)) for one, other in checked(s.pairs)]
     pairs = pairs or list(ends(models))
     for one, other in pairs if s.pairs else []:  # of the ends of a series, those that were scored alike
+        if one == other:
+            raise BadInput(f"contrast.pairs: {name_of(one)} beside itself; name two models")
         check_alike(read_records(scored[one]), read_records(scored[other]))
     leakage, folder = run.folder("leakage"), run.folder("contrast")
     inputs: dict[str, str | Path] = {
@@ -109,7 +111,7 @@ def find_model(models: list[Model], name: str) -> Model:
     if not at:  # as the leaderboard names it
         series, step = BASELINES, name
     steps = [model for model in models if model[0] == series]
-    if step in ("first", "last") and steps:
+    if step in ("first", "last") and steps and series != BASELINES:
         return steps[0 if step == "first" else -1]
     for model in steps:
         if model[1] in (step, step_name(int(step)) if step.isdecimal() else step):
@@ -141,13 +143,8 @@ def read_records(paths: list[Path]) -> dict[str, Row]:
 
 def read_sets(paths: list[Path]) -> Sets:
     """Record and items' scores of each data set of one model."""
-    import pyarrow.parquet as pq  # late: a finished stage says so at once
-
-    sets: Sets = {}
-    for path, (name, record) in zip(paths, read_records(paths).items(), strict=True):
-        rows = pq.read_table(path / "items.parquet", columns=["item", "score"]).to_pylist()
-        sets[name] = record, {row["item"]: row["score"] for row in rows}
-    return sets
+    found = zip(paths, read_records(paths).items(), strict=True)
+    return {name: (record, read_scores(path / "items.parquet")) for path, (name, record) in found}
 
 
 def way(record: Row) -> list[Any]:

@@ -28,6 +28,10 @@ from snakmodel.series import choose, find_baselines, read_series
 from snakmodel.settings import array_part, share
 from snakmodel.signals import STOPPED
 
+# what this script says itself; `options` are other words
+OWN_OPTIONS = ["--model", "-m", "--dataset", "--language", "-l", "--num-iterations", "--few-shot", "--zero-shot"]
+OWN_OPTIONS += ["--only-validation-split", "--evaluate-val-split", "--evaluate-test-split"]
+
 
 @dataclass
 class Settings:
@@ -101,6 +105,8 @@ def main() -> None:
 
 def kind_of(s: Settings) -> str:
     """What records have in common that may share a curve, as a folder's name: scandeval-test, euroeval-val-zero-shot"""
+    if own := [word for word in s.options if word.partition("=")[0] in OWN_OPTIONS]:
+        raise BadInput(f"scandeval.options: {own[0]} is set by datasets, split, few_shot or iterations; leave it out")
     return f"{Path(s.command).name}-{s.split}{'' if s.few_shot else '-zero-shot'}"
 
 

@@ -78,14 +78,15 @@ def chance_levels(rows: list[style.Row]) -> dict[float, list[str]]:
     return {level: [name for _, name in named] for level, named in groupby(pairs, key=lambda pair: pair[0])}
 
 
-def draw_chance(panel: Any, rows: list[style.Row]) -> None:
-    """A dotted line at each level of chance, its tasks named in the right margin; colliding names are pushed apart."""
-    levels = chance_levels(rows)
+def draw_chance(panels: Any, rows: list[style.Row]) -> None:
+    """A dotted line at each level of chance, across all panels; its tasks are named in the right margin, apart."""
+    panel, levels = panels[-1], chance_levels(rows)
     texts = [layout.broken(f"chance {level:g}: {', '.join(names)}", LABEL_WIDTH) for level, names in levels.items()]
     bottom, top = panel.get_ylim()
     heights = [LABEL_HEIGHT * (top - bottom) * (text.count("\n") + 1) for text in texts]
     for level, place, text in zip(levels, push_apart(levels, heights, top), texts, strict=True):
-        panel.axhline(level, color=GREY, linestyle=":", linewidth=1)
+        for each in panels:
+            each.axhline(level, color=GREY, linestyle=":", linewidth=1)
         beside: Any = {"transform": panel.get_yaxis_transform(), "va": "center", "fontsize": 6, "color": GREY}
         panel.text(1.01, place, text, **beside)
 
@@ -149,7 +150,7 @@ def draw_tasks(
     axes[0, 0].set(ylim=ends, ylabel=name_axis(ends[0]))
     for panel in axes.flat:
         style.keep_whole(panel)
-    draw_chance(axes[0, -1], [*rows, *baselines])
+    draw_chance(axes.flat, [*rows, *baselines])
     if rows:
         style.label_steps(axes[0, 0], rows, axis)
     layout.add_legend(figure, layout.handles_of(axes.flat), 2)

@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar, get_args
 import yaml
 
 from snakmodel.paths import SECTIONS, Run
-from snakmodel.settings import BadInput, CommandLineText, LeftOut, convert, knob, nearest, to_dataclass
+from snakmodel.settings import BadInput, CommandLineText, LeftOut, convert, knob, load_unique, nearest, to_dataclass
 
 S = TypeVar("S")
 # a script's one door
@@ -116,7 +116,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
         raise BadInput(f"{path}: no such file" + (f"; did you mean {path.parent / near[0]}?" if near else ""))
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_unique(path.read_text(encoding="utf-8"))
+    except BadInput as fault:
+        raise BadInput(f"{path}: {fault}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -177,6 +177,8 @@ def find_baselines(named: dict[str, str], command: Command[Any]) -> dict[str, Ch
     for name, location in named.items():
         if not re.fullmatch(r"\w[\w.+-]*", name):
             raise BadInput(f"{where}: {name!r} should be a name of letters, digits, dots and dashes")
+        if name == PRETRAINED:
+            raise BadInput(f"{where}: {name!r} is the pre-trained series; call the baseline otherwise")
         row: dict[str, Any] = {"tokens": None}
         try:
             location = resolve_model(location)

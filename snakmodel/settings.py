@@ -126,10 +126,29 @@ def without_left_out(entries: dict[Any, Any], where: str, origins: dict[str, str
     return {key: item for key, item in entries.items() if item is not None}
 
 
+class UniqueKeys(yaml.SafeLoader):
+    """YAML's safe loader, with which the last of two keys of one name wins; this one refuses them."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise BadInput(f"{key.value!r} is there twice, in lines {lines[key.value]} and {line}; leave one out")
+            lines[key.value] = line
+        return node
+
+
+def load_unique(text: str) -> Any:
+    """What a YAML text holds; raises BadInput where a key is there twice, and yaml.YAMLError."""
+    return yaml.load(text, UniqueKeys)  # a safe loader
+
+
 def parse(text: CommandLineText) -> Any:
     """What was typed, as YAML."""
     try:
-        return yaml.safe_load(text)
+        return load_unique(text)
     except yaml.YAMLError:
         return str(text)
 

@@ -1,8 +1,9 @@
 """A stand-in for ScandEval and EuroEval: their flags, their records, and what goes wrong with them.
 
-STAND_IN in the environment, as JSON, says how it behaves: {"seconds": for each record, "nothing": true, "dies_at",
-"half_line_at", "hangs_at", "nan_at", "renamed_at" (a record of another schema): data sets}; each of its command lines
-goes to the file "calls", if it names one. A score depends on the model's bytes, the data set and the split alone.
+STAND_IN in the environment, as JSON, says how it behaves: {"seconds": for each record, "nothing": true, "few": what a
+record says of its prompts, "dies_at", "half_line_at", "hangs_at", "nan_at", "renamed_at" (a record of another schema):
+data sets}; each of its command lines goes to the file "calls", if it names one. A score depends on the model's bytes,
+the data set and the split alone.
 """
 
 import hashlib
@@ -140,6 +141,7 @@ def main():
         print(f"Benchmarking {model} on {dataset}", flush=True)
         time.sleep(behaviour.get("seconds", 0))
         nan = dataset in behaviour.get("nan_at", [])
+        few = behaviour.get("few", few)
         text = json.dumps(make_record(name, version, model, dataset, split, few, int(iterations), nan))
         if dataset in behaviour.get("renamed_at", []):
             text = text.replace('"results"', '"outcome"')

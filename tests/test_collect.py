@@ -274,7 +274,7 @@ def test_what_people_have_judged_is_told_once_whatever_models_were_scored_with_i
     assert row["low"] == pytest.approx(7.1, abs=0.1) and row["high"] == pytest.approx(59.1, abs=0.1)  # Wilson (1927)
     told = "| theirs | scala-da | 2 | 8 | 25.0 | 7.1 to 59.1 |"
     assert told in (recorded.run / "scores/leaderboard.md").read_text()
-    recorded.collect("without=[scala-da]")
+    assert "left out: collect.without: no record is of the data set 'x'" in recorded.collect("without=[scala-da, x]")[0]
     assert "theirs" not in (recorded.run / "scores/leaderboard.md").read_text()
 
 
@@ -288,8 +288,10 @@ def test_records_of_models_that_have_changed_since_are_left_out(recorded):
 
 
 def test_mistakes_are_one_line(recorded, tmp_path):
-    with pytest.raises(BadInput, match="collect.also.x: nowhere.jsonl is not there"):
+    with pytest.raises(BadInput, match="collect.also.x: nowhere.jsonl is no file, or not there"):
         recorded.collect("also={x: nowhere.jsonl}")
+    with pytest.raises(BadInput, match="also.pretrained: this run's own scores are of that name; take another"):
+        recorded.collect(f"also={{pretrained: {__file__}}}")
     (tmp_path / "paper.json").write_text('{"columns": {"LA": "scala-da"}, "cells": []}')
     with pytest.raises(BadInput, match="paper.json is no file of published numbers"):
         recorded.collect(f"published={tmp_path / 'paper.json'}")

@@ -46,6 +46,16 @@ def test_values_become_what_the_annotation_says(tmp_path):
     assert s.sources["a"] == Inner("p", 2.0) and isinstance(s.sources["a"].weight, float)
 
 
+def test_a_key_that_is_there_twice_is_refused_and_what_is_merged_in_is_not(tmp_path):
+    with pytest.raises(BadInput, match="r.yaml: 'steps' is there twice, in lines 3 and 5; leave one out"):
+        read(tmp_path, "run_dir: o\npretrain:\n  steps: 1\n  rate: 1\n  steps: 2\n")
+    with pytest.raises(BadInput, match="'a' is there twice"):
+        read(tmp_path, "run_dir: o\npretrain: {}", "texts={a: x, a: y}")
+    merged = "run_dir: o\npretrain:\n  sources:\n    a: &a {path: p, weight: 2}\n    b: {<<: *a, path: q}\n"
+    sources = read(tmp_path, merged).settings.sources
+    assert sources == {"a": Inner("p", 2.0), "b": Inner("q", 2.0)}
+
+
 def test_command_line_wins_over_the_recipe_and_the_recipe_over_what_it_extends(tmp_path):
     child = "extends: parent.yaml\npretrain: {rate: 2e-3}"
     parent = "run_dir: out\npretrain: {steps: 5, rate: 1, name: '{run_dir}/x'}"

@@ -82,11 +82,13 @@ def test_what_was_planted_is_found(recipe, tmp_path):
 
 
 def test_pairing_tells_apart_what_two_intervals_would_not(recipe, tmp_path):
-    run_main(contrast, recipe, "pairs=[[pretrained@first, fond], [pretrained@50, pretrained@50]]")
-    one, same = read_json(tmp_path / "run/contrasts/paired.json")["rows"]
+    run_main(contrast, recipe, "pairs=[[pretrained@first, fond]]")
+    (one,) = read_json(tmp_path / "run/contrasts/paired.json")["rows"]
     assert (one["other"], one["items"], one["unpaired_items"]) == ("baselines@fond", 80, 20)
+    sets = contrast.read_sets([tmp_path / "run/records/builtin/pretrained/step-00050/s"])
+    (same,) = contrast.paired_rows(sets, sets, contrast.Settings())
     assert (same["difference"], same["low"], same["high"], same["share_above_0"]) == (0, 0, 0, 0.5)
-    scores = contrast.read_sets([tmp_path / "run/records/builtin/pretrained/step-00050/s"])["s test"][1]
+    scores = sets["s test"][1]
     apart = 1.96 * 100 * np.std(list(scores.values())) / 10 * 2**0.5  # of two models that are asked different items
     pair = run_main(contrast, recipe, "pairs=[]") and read_json(tmp_path / "run/contrasts/paired.json")["rows"][0]
     assert pair["high"] - pair["low"] < 2 * apart
@@ -120,6 +122,19 @@ def test_ends_of_a_series_that_were_scored_otherwise_are_no_pair_and_the_rest_is
     assert "3 and 0 rows of 3 models" in run_main(contrast, recipe)
     with pytest.raises(BadInput, match="by test, 3 float32, True and pretrained@50 by test, 3 bfloat16, True"):
         run_main(contrast, recipe, "pairs=[[pretrained@0, pretrained@50]]")
+
+
+def test_no_pair_is_made_of_a_forgotten_series_or_of_one_model(recipe, tmp_path):
+    with pytest.raises(BadInput, match="contrast.pairs: 'last' is not scored; choose from pretrained@0, pretrained@50"):
+        run_main(contrast, recipe, "pairs=[[pretrained@first, last]]")
+    with pytest.raises(BadInput, match="contrast.pairs: pretrained@50 beside itself; name two models"):
+        run_main(contrast, recipe, "pairs=[[pretrained@last, pretrained@50]]")
+    items = tmp_path / "run/records/builtin/baselines/fond/s/items.parquet"
+    items.write_bytes(items.read_bytes()[:-50])
+    with pytest.raises(
+        BadInput, match="fond/s/items.parquet: cannot be read .*; remove .*fond/s, and evaluate/builtin"
+    ):
+        run_main(contrast, recipe)
 
 
 def test_a_pair_without_a_data_set_in_common_is_refused(recipe, tmp_path):

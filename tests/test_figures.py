@@ -194,3 +194,10 @@ def test_a_figure_is_the_same_bytes_again_and_told_in_words(tmp_path):
     assert first["a-b-c.txt"].decode() == "A title\nA note.\na 1; b not known\n"
     assert first["a-b-c.csv"].decode() == "panel,curve,x,value,low,high\n,,a,1.0,,\n,,b,,,\n"
     assert b"<dc:date>" not in first["a-b-c.svg"] and b"CreationDate" not in first["a-b-c.pdf"]
+
+
+def test_levels_of_chance_cross_the_curves_and_the_baselines_beside_them():
+    steps, beside = [score(0), score(50)], [score(None, series="baselines", name="base")]
+    figure = scores.draw_tasks(steps, beside, scores.looks_of([*steps, *beside]), None)
+    dotted = [[line.get_ydata()[0] for line in panel.lines if line.get_linestyle() == ":"] for panel in figure.axes]
+    assert dotted[:2] == [[50.0], [50.0]]

@@ -106,7 +106,10 @@ def test_what_a_program_wrote_and_nobody_can_use_is_set_aside_and_told(scandeval
     place = places(scandeval_recipe)[0].parent.parent
     assert status == 1 and f"1 lines of its results are in {place}/unread.jsonl, the first one: " in said
     assert '"dataset": "dansk"' in (place / "unread.jsonl").read_text() and len(places(scandeval_recipe)) == 2
-    status, said = run(scandeval_recipe, "steps=0", "datasets={nb: [scala-nb]}", "options=[--zero-shot]")
+    status, said = run(scandeval_recipe, "steps=0", "options=[--zero-shot]")
+    assert status == 2 and "options: --zero-shot is set by datasets, split, few_shot or iterations" in said
+    behave(few=False)
+    status, said = run(scandeval_recipe, "steps=0")
     assert status == 1 and "the first one: few_shot is False, asked for True" in said
 
 
@@ -125,7 +128,7 @@ def test_scores_of_a_step_that_has_left_its_series_hinder_nobody(builtin_recipe,
     row = read_json(models / "series.json")["steps"][0] | {"location": models / "step-00000"}
     write_series(models, "planted", [row])
     run_main(builtin, builtin_recipe, CHOSEN, "seed=1", "--overwrite")
-    assert "left out, of a model that has changed since" in run_main(collect, builtin_recipe)
+    assert "left out, of a step that its series has no more: " in run_main(collect, builtin_recipe)
 
 
 def test_a_model_that_lacks_weights_is_refused_by_name(builtin_recipe, tmp_path, capsys):  # noqa: F811

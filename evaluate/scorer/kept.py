@@ -68,7 +68,12 @@ def find_records(run: Run) -> tuple[list[Path], dict[Path, str]]:
             elif still_counts(folder, record, run, known):
                 current.append(folder)
             else:
-                stale[folder] = "of a model that has changed since; score it again"
+                series, model, _ = parts_of(folder, run)
+                dropped = series in known and model not in known[series]
+                stale[folder] = (
+                    "of a step that its series has no more" if dropped
+                    else "of a model that has changed since; score it again"
+                )  # fmt: skip
     return current, stale
 
 
@@ -132,3 +137,17 @@ def write_items(path: Path, items: list[dict[str, Any]]) -> None:
     schema = pa.schema([*texts, ("score", pa.float64()), ("margin", pa.float64())])
     with write_beside(path) as temporary:
         pq.write_table(pa.Table.from_pylist(items, schema=schema), temporary)
+
+
+def read_scores(path: Path) -> dict[str, float]:
+    """Item -> its score, 0 to 1."""
+    import pyarrow as pa  # late: a finished stage says so at once
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(path, columns=["item", "score"]).to_pylist()
+    except (OSError, pa.ArrowException) as fault:
+        reason = (str(fault) or type(fault).__name__).splitlines()[0]
+        cure = f"remove {path.parent}, and evaluate/builtin.py makes it again"
+        raise BadInput(f"{path}: cannot be read ({reason}); {cure}") from None
+    return {row["item"]: row["score"] for row in rows}

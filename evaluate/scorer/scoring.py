@@ -189,6 +189,8 @@ def score_held(
             break
         left = [dataset for dataset in wanted if dataset in job.missing]
         if status == USAGE and left == wanted:
+            for dataset in left:
+                remove_folder(job.place / dataset)
             raise Refusal(f"{program.name} {program.version} refuses its command line: {tail(log, 1)[:300]} ({log})")
         reasons |= {dataset: why(status, s.silence) + unread for dataset in left}
         fruitless = fruitless + 1 if left == wanted else 0
@@ -199,6 +201,8 @@ def score_held(
     shutil.rmtree(folder, ignore_errors=True)
     if asked_to_stop():
         return []
+    for dataset in job.missing:  # perhaps the program knows no data set of that name
+        remove_folder(job.place / dataset)
     for dataset in job.missing:
         table.tell(job.label, dataset, FAILED, f"scandeval {job.label} {dataset}: failed ({reasons[dataset]})")
     alike = {reason: [d for d in job.missing if reasons[d] == reason] for reason in reasons.values()}
@@ -221,7 +225,7 @@ def keep(job: Job, results: Path, known_as: str, s: Any, table: LiveTable) -> No
         job.works[dataset].finish(**how, model=known_as, iterations=len(record["results"]["raw"]["test"]))
         for other in job.missing:
             job.works[other].clock = time.monotonic()  # they come one after the other
-        done = sum((each / "run.json").is_file() for each in job.place.iterdir() if each.is_dir())
+        done = sum((job.place / each / "run.json").is_file() for each in job.datasets)
         line = f"scandeval {job.label} {dataset}: {brief(record)} ({done} of {len(job.datasets)})"
         table.tell(job.label, dataset, brief(record), line)
 
