@@ -78,7 +78,7 @@ def chance_levels(rows: list[style.Row]) -> dict[float, list[str]]:
     return {level: [name for _, name in named] for level, named in groupby(pairs, key=lambda pair: pair[0])}
 
 
-def draw_chance(panels: Any, rows: list[style.Row]) -> None:
+def draw_chance(panels: list[Any], rows: list[style.Row]) -> None:
     """A dotted line at each level of chance, across all panels; its tasks are named in the right margin, apart."""
     panel, levels = panels[-1], chance_levels(rows)
     texts = [layout.broken(f"chance {level:g}: {', '.join(names)}", LABEL_WIDTH) for level, names in levels.items()]
@@ -150,7 +150,7 @@ def draw_tasks(
     axes[0, 0].set(ylim=ends, ylabel=name_axis(ends[0]))
     for panel in axes.flat:
         style.keep_whole(panel)
-    draw_chance(axes.flat, [*rows, *baselines])
+    draw_chance(list(axes.flat), [*rows, *baselines])
     if rows:
         style.label_steps(axes[0, 0], rows, axis)
     layout.add_legend(figure, layout.handles_of(axes.flat), 2)

@@ -197,7 +197,8 @@ def test_a_figure_is_the_same_bytes_again_and_told_in_words(tmp_path):
 
 
 def test_levels_of_chance_cross_the_curves_and_the_baselines_beside_them():
-    steps, beside = [score(0), score(50)], [score(None, series="baselines", name="base")]
+    steps = [score(step, name, chance=chance) for name, chance in (("a", 50.0), ("b", 25.0)) for step in (0, 50)]
+    beside = [score(None, "a", series="baselines", name="base")]
     figure = scores.draw_tasks(steps, beside, scores.looks_of([*steps, *beside]), None)
     dotted = [[line.get_ydata()[0] for line in panel.lines if line.get_linestyle() == ":"] for panel in figure.axes]
-    assert dotted[:2] == [[50.0], [50.0]]
+    assert [sorted(levels) for levels in dotted[:2]] == [[25, 50], [25, 50]]
