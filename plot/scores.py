@@ -57,13 +57,13 @@ def find_curves(rows: list[style.Row]) -> dict[str, list[style.Row]]:
     for row in rows:
         curves.setdefault(curve_of(row), []).append(row)
     several = len({shots for _, metric, shots in curves if metric != style.HELD_OUT}) > 1
-    labels = {}
+    sets = {(style.label(mine[0]), dataset) for (dataset, _, _), mine in curves.items()}
+    alike, named = Counter(label for label, _ in sets), {}  # several sets of one task
     for key in sorted(curves, key=lambda key: (style.order_of(key[0]), str(key))):
-        _, metric, shots = key
+        (dataset, metric, shots), label = key, style.label(curves[key][0])
         how = f", {tell_shots(shots) or 'prompting not told'}" if several and metric != style.HELD_OUT else ""
-        labels[key] = style.label(curves[key][0]) + how
-    alike = Counter(labels.values())  # several sets of one task
-    return {f"{label}, {key[0]}" if alike[label] > 1 else label: curves[key] for key, label in labels.items()}
+        named[label + how + (f", {dataset}" if alike[label] > 1 else "")] = curves[key]
+    return named
 
 
 def looks_of(rows: list[style.Row]) -> dict[tuple[Any, ...], tuple[int, bool]]:

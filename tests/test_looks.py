@@ -41,7 +41,7 @@ def test_curves_are_named_by_what_tells_them_apart_and_none_is_lost():
     assert (task, other) == ("Linguistic acceptability (LA, macro F1)", "Named entities (NER, micro F1)")
     mixed = [*rows, score(0, few_shot=None), score(0, "tiny-acceptability")]
     assert list(find_curves(mixed)) == [
-        f"{task}, prompting not told", f"{task}, few-shot, scala-da", f"{task}, few-shot, tiny-acceptability",
+        f"{task}, prompting not told, scala-da", f"{task}, few-shot, scala-da", f"{task}, few-shot, tiny-acceptability",
         f"{other}, few-shot", text,
     ]  # fmt: skip
 
