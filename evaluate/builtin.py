@@ -10,19 +10,18 @@ those that are missing. evaluate/README.md tells tasks, metrics, and what ScandE
 """
 
 import sys
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from jinja2 import TemplateError
 from scorer.asked import Asked, find_asked, read_asked, ready, refuse_mixtures, shapes_of
-from scorer.kept import is_scored, read_kept, write_items
+from scorer.kept import is_scored, read_kept, throw_away, write_items
 from scorer.working_folder import note_fault
 
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import BASELINES, PRETRAINED, step_name
-from snakmodel.records import begin, only_one, remove_folder, write_jsonl
+from snakmodel.records import begin, only_one, write_jsonl
 from snakmodel.series import Checkpoint, choose, find_baselines, read_series
 from snakmodel.settings import array_part, share
 from snakmodel.testsets import TestSet
@@ -100,7 +99,9 @@ def main() -> None:
     if command.overwrite or command.check:  # nothing is thrown away for a set that cannot be read
         read_asked(s, asked)
     if command.overwrite and not command.check:
-        throw_away([model for model in models if model.checkpoint.fault is None], asked)
+        had = [model for model in models if model.checkpoint.fault is None]
+        old = [model.place / each.folder for model in had for each in ready(asked)]
+        throw_away((only_one(model.place) for model in had), old)
     todo = [model for model in models if model.lacking(asked) or command.overwrite]
     for model in models:
         if model not in todo:
@@ -144,16 +145,6 @@ def refuse_changed(command: Command[Settings], model: Model, asked: list[Asked])
             continue
         look = replace(command, settings=each.settings, check=True)
         begin(look, folder, {"model": model.checkpoint.source, **each.inputs}, quiet=True)
-
-
-def throw_away(models: list[Model], asked: list[Asked]) -> None:
-    """Removes what is made again, of all models or none: from then on, the command goes on without --overwrite."""
-    with ExitStack() as locks:
-        for model in models:
-            locks.enter_context(only_one(model.place))
-        for model in models:
-            for each in ready(asked):
-                remove_folder(model.place / each.folder)
 
 
 def tell_failure(what: str, fault: Exception | str) -> int:

@@ -9,13 +9,12 @@ so that after an interruption the same command goes on with what is missing. A r
 """
 
 import sys
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from scorer.asked import refuse_mixtures
-from scorer.kept import Kept, is_scored, read_kept
+from scorer.kept import Kept, is_scored, read_kept, throw_away
 from scorer.program import Program, find_program, held
 from scorer.scoring import Job, run_all
 from scorer.working_folder import data_identity, note_fault
@@ -23,7 +22,7 @@ from scorer.working_folder import data_identity, note_fault
 from snakmodel.config import BadInput, Command, knob, read_command, run_script
 from snakmodel.paths import BASELINES, PRETRAINED, step_name
 from snakmodel.record_places import DANISH
-from snakmodel.records import read_json, remove_folder, shape_of
+from snakmodel.records import read_json, shape_of
 from snakmodel.series import choose, find_baselines, read_series
 from snakmodel.settings import array_part, share
 from snakmodel.signals import STOPPED
@@ -89,7 +88,8 @@ def main() -> None:
     if program is None or command.check:
         return
     if command.overwrite:
-        throw_away([job for job in todo if job.checkpoint.fault is None])
+        had = [job for job in todo if job.checkpoint.fault is None]
+        throw_away((held(job.place) for job in had), [job.place / name for job in had for name in job.datasets])
     failures, stopped = run_all(jobs, todo, program, replace(command, overwrite=False))
     for failure in failures:
         print(f"\nfailed: {failure.job.label}, {', '.join(failure.datasets)}: {failure.reason}", file=sys.stderr)
@@ -151,16 +151,6 @@ def look(job: Job, overwrite: bool) -> None:
             print(f"scandeval {job.label} {dataset}: the checkpoint has changed, so it is scored again", flush=True)
         if overwrite or not scored:
             job.todo.append(dataset)
-
-
-def throw_away(jobs: list[Job]) -> None:
-    """Removes what is made again, of all models or none: from then on, the command goes on without --overwrite."""
-    with ExitStack() as locks:
-        for job in jobs:
-            locks.enter_context(held(job.place))
-        for job in jobs:
-            for dataset in job.datasets:
-                remove_folder(job.place / dataset)
 
 
 if __name__ == "__main__":

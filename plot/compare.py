@@ -141,8 +141,9 @@ def compare_scores(s: Settings, runs: dict[str, list[style.Row]], axis: str, fol
             measures = [style.measure_of(rows[0]["metric"]) for rows in sets.values()]
             if s.paper and kind == "tasks":
                 levels += add_paper_levels(way, panels)
-            present = dict.fromkeys(name for curves in panels.values() for name in curves)
-            names = sorted(present, key=lambda name: (name.startswith(PAPER), place_in(runs, name)))
+            # by runs, not by panels, so that a run looks the same in all figures; the paper's own come after them
+            every = [*(row["curve"] for row in named), *(name for curves in panels.values() for name in curves)]
+            names = list(dict.fromkeys(every))
             if len(names) < 2:
                 print(f"{names[0]}: {kind} not drawn: nothing beside it by {tell_way(way)}", flush=True)
                 continue
@@ -153,11 +154,6 @@ def compare_scores(s: Settings, runs: dict[str, list[style.Row]], axis: str, fol
             title = f"{'Task scores' if kind == 'tasks' else 'Held-out text'}: {', '.join(likewise)} compared"
             style.save(figure, folder, f"{kind}{name_way(way, list(ways))}", title, tell(way, axis))
     return levels
-
-
-def place_in(runs: dict[str, list[style.Row]], curve: str) -> int:
-    """Where "RUN: SERIES" stands among those of all runs; the paper's own come after them."""
-    return next((n for n, run in enumerate(runs) if curve.startswith(f"{run}: ")), len(runs))
 
 
 def add_paper_levels(way: Way, panels: dict[str, Curves]) -> int:

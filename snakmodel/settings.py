@@ -142,7 +142,7 @@ class UniqueKeys(yaml.SafeLoader):
 
 def load_unique(text: str) -> Any:
     """What a YAML text holds; raises BadInput where a key is there twice, and yaml.YAMLError."""
-    return yaml.load(text, UniqueKeys)  # a safe loader
+    return yaml.load(text, UniqueKeys)  # what yaml.safe_load does, by a SafeLoader that refuses more
 
 
 def parse(text: CommandLineText) -> Any:

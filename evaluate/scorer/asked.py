@@ -103,6 +103,7 @@ def read_asked(s: Any, wanted: list[Asked]) -> None:
     from scorer.judges import find_judges  # imports torch
     from scorer.score import load_set
 
+    judges: Judges | None = None  # tried once for all sets
     for each in ready(wanted):
         if each.texts is not None or each.loaded is not None:
             continue
@@ -112,7 +113,8 @@ def read_asked(s: Any, wanted: list[Asked]) -> None:
                 each.texts = sample_texts(Path(path), s.held_out_documents)
                 continue
             if each.testset.task == "summary":
-                each.judges = find_judges(s.bertscore, s.bertscore_layers, s.entailment, s.entailment_label)
+                judges = judges or find_judges(s.bertscore, s.bertscore_layers, s.entailment, s.entailment_label)
+                each.judges = judges
             each.loaded = load_set(each.name, each.testset, s.seed)
         except BadInput as fault:
             each.fault = str(fault)

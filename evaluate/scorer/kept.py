@@ -1,13 +1,18 @@
 """The records that the scorers have kept: which are finished, and of the models as they are now."""
 
 import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from snakmodel.config import BadInput
 from snakmodel.paths import BASELINES, HUB, Run, step_name, step_of
-from snakmodel.records import identity, is_current, is_shown, read_json, write_beside
+from snakmodel.records import identity, is_current, is_shown, read_json, remove_folder, write_beside
 from snakmodel.series import Checkpoint, read_series
+
+DROPPED = "of a step that its series has no more"  # why finished records do not count
+CHANGED = "of a model that has changed since; score it again"
 
 
 class Kept(NamedTuple):
@@ -70,10 +75,7 @@ def find_records(run: Run) -> tuple[list[Path], dict[Path, str]]:
             else:
                 series, model, _ = parts_of(folder, run)
                 dropped = series in known and model not in known[series]
-                stale[folder] = (
-                    "of a step that its series has no more" if dropped
-                    else "of a model that has changed since; score it again"
-                )  # fmt: skip
+                stale[folder] = DROPPED if dropped else CHANGED
     return current, stale
 
 
@@ -116,6 +118,18 @@ def is_scored(folder: Path, checkpoint: Checkpoint) -> bool:
     before = os.path.normpath(read_json(folder / "run.json")["inputs"]["model"]["path"])
     now = os.path.normpath(checkpoint.location)
     return before == now or before.startswith((f"{now}=", f"{now}/"))  # with its commit; a run's last step
+
+
+def throw_away(locks: Iterable[AbstractContextManager[object]], folders: Iterable[Path]) -> None:
+    """Removes the records that --overwrite makes again, all or, where another process holds a lock, none.
+
+    From then on, the command goes on without --overwrite.
+    """
+    with ExitStack() as held:
+        for lock in locks:
+            held.enter_context(lock)
+        for folder in folders:
+            remove_folder(folder)
 
 
 def parts_of(folder: Path, run: Run) -> tuple[str, str, str]:

@@ -52,6 +52,8 @@ class Job:
     datasets: list[str]
     todo: list[str] = field(default_factory=list)  # of the data sets, those that are to be scored
     works: dict[str, Work] = field(default_factory=dict)  # of these, once the folder is ours
+    model: Path = Path()  # where it lies here, and what it is: a folder or ORG/NAME@COMMIT; likewise
+    known_as: str = ""
 
     @property
     def label(self) -> str:
@@ -124,9 +126,8 @@ def score(
     """Scores what a model lacks."""
     try:
         with held(job.place) as lock:
-            model, known_as = local_copy(job.checkpoint.pinned)
             open_works(job, command)
-            return score_held(job, model, known_as, program, command.settings, gpu, table, asked_to_stop, lock)
+            return score_held(job, program, command.settings, gpu, table, asked_to_stop, lock)
     except Refusal:
         raise
     except BadInput as fault:
@@ -136,7 +137,11 @@ def score(
 
 
 def open_works(job: Job, command: Command[Any]) -> None:
-    """Begins what is to be scored of a model, whose folder is ours; scores of a checkpoint that has changed go."""
+    """Begins what is to be scored of a model, whose folder is ours; scores of a checkpoint that has changed go.
+
+    Nothing is touched before the model is here: raises BadInput where it cannot be had.
+    """
+    job.model, job.known_as = local_copy(job.checkpoint.pinned)
     for dataset in job.todo:
         folder = job.place / dataset
         if (folder / "run.json").is_file() and not is_current(folder, {"model": job.inputs["model"]}):
@@ -148,22 +153,14 @@ def open_works(job: Job, command: Command[Any]) -> None:
 
 
 def score_held(
-    job: Job,
-    model: Path,
-    known_as: str,
-    program: Program,
-    s: Any,
-    gpu: str | None,
-    table: LiveTable,
-    asked_to_stop: Callable[[], bool],
-    lock: int,
+    job: Job, program: Program, s: Any, gpu: str | None, table: LiveTable, asked_to_stop: Callable[[], bool], lock: int
 ) -> list[Failure]:
     """The same, in a folder that no other process is at work in."""
     folder, log = job.place / f".work-{fingerprint(job, program, s)}", job.place / "log.txt"
     reasons: dict[str, str] = {}
 
     def look() -> bool:
-        keep(job, folder / program.results, known_as, s, table)
+        keep(job, folder / program.results, s, table)
         return asked_to_stop()
 
     look()  # what a killed run has left
@@ -179,7 +176,7 @@ def score_held(
         for dataset in wanted:
             table.tell(job.label, dataset, RUNNING)
             job.works[dataset].clock = time.monotonic()
-        make_working_folder(folder, model, None if s.data is None else Path(s.data), s.offline)
+        make_working_folder(folder, job.model, None if s.data is None else Path(s.data), s.offline)
         languages = [name for name, sets in s.datasets.items() if set(sets) & set(wanted)]
         line = command_line(program, MODEL, wanted, languages, s.split, s.few_shot, s.iterations, s.options)
         status = run_program(line, folder, environment(program.path, gpu, s.offline), log, lock, 60 * s.silence, look)
@@ -209,7 +206,7 @@ def score_held(
     return [Failure(job, sets, f"{reason} ({log})", tail(log, TAIL)) for reason, sets in alike.items() if sets]
 
 
-def keep(job: Job, results: Path, known_as: str, s: Any, table: LiveTable) -> None:
+def keep(job: Job, results: Path, s: Any, table: LiveTable) -> None:
     """Keeps the records that a program has written by now; a line that is half-written is looked at again later."""
     if not results.is_file():
         return
@@ -219,10 +216,10 @@ def keep(job: Job, results: Path, known_as: str, s: Any, table: LiveTable) -> No
             continue
         row = job.checkpoint.row
         facts = {"series": job.series, "step": None if job.name else job.checkpoint.step, "tokens": row.get("tokens")}
-        facts |= {"name": job.name, "model": known_as}
+        facts |= {"name": job.name, "model": job.known_as}
         write_jsonl(job.place / dataset / "records.jsonl", [record | facts])
         how = {name: record[name] for name in ("scorer", "scorer_version", "split")}
-        job.works[dataset].finish(**how, model=known_as, iterations=len(record["results"]["raw"]["test"]))
+        job.works[dataset].finish(**how, model=job.known_as, iterations=len(record["results"]["raw"]["test"]))
         for other in job.missing:
             job.works[other].clock = time.monotonic()  # they come one after the other
         done = sum((job.place / each / "run.json").is_file() for each in job.datasets)
